@@ -1,0 +1,705 @@
+"""``storecast.yaml``: frozen, validated before anything is read or written, secrets masked.
+
+The whole surface of the specification is declared here. A key or value that this version does
+not serve yet is refused by name; every error is reported at once, with its path in the file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from storecast.core.calendar import CalendarRules, Event, Frequency
+from storecast.core.panel import Known, SeriesRules
+from storecast.core.schema import Layout, TableSpec, normalised_names, table_specs
+from storecast.errors import Code, ConfigurationError, NotServedError
+
+FILE_NAME = "storecast.yaml"
+
+
+class Unserved:
+    """Marks a field, or all but some of its values, that a later version serves."""
+
+    def __init__(self, *served: Any) -> None:
+        self.served = served
+
+    def __call__(self, value: Any) -> Any:
+        """Refuse a value that is not among the served ones."""
+        if value in self.served:
+            return value
+        shown = "this key" if not self.served or self.served == (None,) else f"the value {value!r}"
+        also = [v for v in self.served if v is not None]
+        served = f"; served: {', '.join(map(str, also))}" if also else ""
+        raise ValueError(f"NOT_SERVED {shown} is not served by this version{served}")
+
+
+def _unserved(*served: Any) -> AfterValidator:
+    return AfterValidator(Unserved(*served))
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=False)
+
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Text = Annotated[str, Field(min_length=1)]
+
+
+def _parse_duration(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(r"\d+d", value):
+        return int(value[:-1])
+    return value
+
+
+class LoadLog(Section):
+    """A table of the source that says how far it is complete."""
+
+    table: Text = Field(alias="from")
+    column: Text
+
+
+class From(Section):
+    """Where rows come from: ``from:`` a table or view, or ``query:``."""
+
+    from_: Text | None = Field(None, alias="from")
+    query: Text | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.from_ is None) == (self.query is None):
+            raise ValueError("needs either `from` (a table or view) or `query`")
+        return self
+
+
+class SalesColumns(Section):
+    """Source columns of the sales."""
+
+    store_id: Text
+    date: Text
+    sales: Text
+
+
+class Sales(From):
+    """The sales: transactions, or store-days."""
+
+    primary_key: Annotated[tuple[Text, ...], Field(min_length=1)]
+    columns: SalesColumns
+    watermark: Text | None = None
+    through: date | LoadLog | None = None
+    reconcile: Annotated[
+        int | None,
+        BeforeValidator(_parse_duration),
+        _unserved(None),
+    ] = None
+
+
+class StoreColumns(Section):
+    """Source columns of the stores."""
+
+    store_id: Text
+    opened_on: Text | None = None
+    closed_on: Text | None = None
+
+
+class Stores(From):
+    """The stores and their attributes."""
+
+    columns: StoreColumns
+    attributes: tuple[Text, ...] = ()
+    segments: tuple[Text, ...] = ()
+    valid_from: Text | None = None
+
+    @model_validator(mode="after")
+    def _segments_are_attributes(self) -> Self:
+        unknown = [s for s in self.segments if s not in self.attributes]
+        if unknown:
+            raise ValueError(f"segments {unknown} are not among the attributes")
+        return self
+
+
+class CovariateColumns(Section):
+    """Source columns of a covariate table; without ``store_id`` it holds for all stores."""
+
+    store_id: Text | None = None
+    date: Text
+
+
+class KnownCovariate(Section):
+    """How long ahead, in periods, a covariate is known, and where its recording day stands."""
+
+    ahead: Annotated[int, Field(ge=0)] | None = None
+    known_at: Text | None = None
+
+
+class Covariates(From):
+    """A table of covariates by store and date, or by date alone."""
+
+    columns: CovariateColumns
+    known: dict[str, KnownCovariate] = {}
+    realised: tuple[Text, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_known(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and isinstance(raw.get("known"), list):
+            return {**raw, "known": {name: {} for name in raw["known"]}}
+        return raw
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.known and not self.realised:
+            raise ValueError("names neither `known` nor `realised` covariates")
+        if self.realised and self.columns.store_id is None:
+            raise ValueError("realised covariates need a store_id column")
+        if len({k.known_at for k in self.known.values()}) > 1:
+            raise ValueError("all known covariates of one table need the same known_at")
+        return self
+
+
+class Source(Section):
+    """The user's database or folder."""
+
+    type: Annotated[
+        Literal["mssql", "postgresql", "sqlite", "files", "table"],
+        _unserved("sqlite", "files"),
+    ]
+    path: Text | None = None
+    host: Text | None = None
+    port: int | None = None
+    database: Text | None = None
+    auth: Literal["password", "entra_service_principal", "entra_managed_identity"] | None = None
+    user: Text | None = None
+    password: SecretStr | None = None
+    sales: Sales
+    stores: Stores | None = None
+    covariates: tuple[Covariates, ...] = ()
+
+    @model_validator(mode="after")
+    def _keys_of_the_type(self) -> Self:
+        connection = ("host", "port", "database", "auth", "user", "password")
+        if self.path is None:
+            raise ValueError(f"type {self.type} needs `path`")
+        extra = [name for name in connection if getattr(self, name) is not None]
+        if extra:
+            raise ValueError(f"type {self.type} takes `path`, not {', '.join(extra)}")
+        if self.type == "files" and any(
+            f.query for f in (self.sales, self.stores, *self.covariates) if f is not None
+        ):
+            raise ValueError("type files takes `from` (a file name), not `query`")
+        return self
+
+
+class Series(Section):
+    """What a series is."""
+
+    frequency: Annotated[
+        str, Field(pattern=r"^(D|MS|ME|W-(SUN|MON|TUE|WED|THU|FRI|SAT))$")
+    ] = "D"
+    season: Annotated[int, Field(ge=1)] | None = None
+    missing: Literal["zero", "unknown"] = "zero"
+    mask: tuple[tuple[date, date], ...] = ()
+    closed_when: dict[str, float] = {}
+    non_negative: bool = True
+
+    @model_validator(mode="after")
+    def _spans(self) -> Self:
+        if any(first > last for first, last in self.mask):
+            raise ValueError("a span of mask ends before it begins")
+        return self
+
+
+class Training(Section):
+    """The span that every window and the final fit may see; both ends inclusive."""
+
+    from_: date = Field(date(1900, 1, 1), alias="from")
+    until: date | None = None
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.until is not None and self.until < self.from_:
+            raise ValueError("until is before from")
+        return self
+
+
+class CalendarEvent(Section):
+    """A recurring event of the user's: its name and its days, or spans of days."""
+
+    name: Identifier
+    dates: tuple[date | tuple[date, date], ...]
+
+
+class Calendar(Section):
+    """Holidays and events."""
+
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+    subdivision: Text | None = None
+    categories: tuple[Text, ...] | None = None
+    events: tuple[CalendarEvent, ...] = ()
+
+
+class Forecast(Section):
+    """What is forecast."""
+
+    horizon: Annotated[int, Field(ge=1, le=730)] = 31
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = tuple(
+        i / 10 for i in range(1, 10)
+    )
+    point: Literal["median", "mean"] = "median"
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if list(self.quantiles) != sorted(set(self.quantiles)) or not self.quantiles:
+            raise ValueError("quantiles must ascend without repetition")
+        return self
+
+
+class Validation(Section):
+    """The walk-forward validation."""
+
+    windows: Annotated[int, Field(ge=2)] = 15
+    step: Annotated[int, Field(ge=1)] | Annotated[
+        str, Field(pattern=r"^(MS|D|W-(SUN|MON|TUE|WED|THU|FRI|SAT))$")
+    ] = "MS"
+    warmup: Annotated[int, Field(ge=1)] = 3
+    metric: Literal["wape", "mase", "rmsse", "sql", "wql"] = "wape"
+    baseline: Text = "seasonal_naive"
+    compare_from: Annotated[tuple[date | None, ...], _unserved((None,))] = (None,)
+    align: Annotated[Literal["calendar", "series_end"], _unserved("calendar")] = "calendar"
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Self:
+        if self.warmup >= self.windows:
+            raise ValueError("windows include the warmup: windows must be the larger")
+        return self
+
+
+SERVED_MODELS = ("seasonal_naive", "local_level", "lightgbm")
+KNOWN_MODELS = (*SERVED_MODELS, "ets", "theta", "xgboost", "nbeats", "tft", "ensemble")
+
+
+class ModelConfig(BaseModel):
+    """A model to validate: a name, or a mapping with ``name`` and its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: Identifier
+    kind: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, raw: Any) -> Any:
+        return {"name": raw} if isinstance(raw, str) else raw
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        kind = self.kind or self.name
+        if (self.__pydantic_extra__ or {}).get("darts") is not None:
+            raise ValueError("NOT_SERVED the key `darts` is not served by this version")
+        if kind in KNOWN_MODELS and kind not in SERVED_MODELS:
+            raise ValueError(
+                f"NOT_SERVED the model {kind!r} is not served by this version; "
+                f"served: {', '.join(SERVED_MODELS)}"
+            )
+        if kind not in SERVED_MODELS and kind not in _third_party_models():
+            near = difflib.get_close_matches(kind, KNOWN_MODELS, 1)
+            raise ValueError(
+                f"there is no model {kind!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+        object.__setattr__(self, "kind", kind)
+        return self
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the mapping says beside ``name`` and ``kind``."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+def _third_party_models() -> tuple[str, ...]:
+    from importlib.metadata import entry_points
+
+    return tuple(e.name for e in entry_points(group="storecast.models"))
+
+
+class Gate(Section):
+    """The promotion gate."""
+
+    windows: int = 6
+    min_gain: float = 0.0
+    alpha: float = 0.1
+
+
+class Inference(Section):
+    """What is tried when the champion cannot forecast, in order."""
+
+    fallback: tuple[
+        Annotated[
+            Literal["previous_champion", "last_forecast", "seasonal_naive", "empty"],
+            _unserved("seasonal_naive", "empty"),
+        ],
+        ...,
+    ] = ("seasonal_naive", "empty")
+
+
+class Tables(Section):
+    """The lakehouse."""
+
+    retention_days: Annotated[int, Field(ge=7)] = 400
+
+
+class MLflowSettings(Section):
+    """Where MLflow stands; null: in the project folder."""
+
+    tracking_uri: Text | None = None
+    registry_uri: Text | None = None
+    experiment: Text | None = None
+    model_name: Text | None = None
+
+
+class Config(Section):
+    """The whole of ``storecast.yaml``."""
+
+    project: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    locale: Literal["en", "pt-BR"] = "en"
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = None
+    platform: Annotated[Literal["local", "spark", "databricks"], _unserved("local")] = "local"
+    catalog: Identifier = "main"
+    schema_: Identifier = Field("storecast", alias="schema")
+    warehouse: Annotated[Text | None, _unserved(None)] = None
+    tables: Tables = Tables()
+    source: Source
+    series: Series = Series()
+    training: Training = Training()
+    calendar: Calendar = Calendar()
+    forecast: Forecast = Forecast()
+    validation: Validation = Validation()
+    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)] = tuple(
+        ModelConfig(name=name) for name in SERVED_MODELS
+    )
+    gate: Annotated[Gate | None, _unserved(None)] = None
+    inference: Inference = Inference()
+    max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.01
+    accelerator: Annotated[Literal["auto", "cpu", "gpu"] | None, _unserved(None)] = None
+    mlflow: MLflowSettings = MLflowSettings()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        names = [m.name for m in self.models]
+        if len(set(names)) < len(names):
+            raise ValueError("two models have one name")
+        if self.validation.baseline not in names:
+            raise ValueError(
+                f"validation.baseline {self.validation.baseline!r} is not among the models"
+            )
+        known = {n for table in self.source.covariates for n in table.known}
+        strangers = [n for n in self.series.closed_when if n not in known]
+        if strangers:
+            raise ValueError(f"series.closed_when names {strangers}, no known covariate")
+        return self
+
+    # ------------------------------------------------------------------ derived
+
+    def layout(self) -> Layout:
+        """What this configuration adds to the fixed part of the tables."""
+        sales, covariates = self.source.sales, self.source.covariates
+        given = {sales.columns.store_id: "store_id", sales.columns.date: "date"}
+        own = [c for c in sales.primary_key if c not in given]
+        taken = ("store_id", "date", "sales", "watermark", "ingested_at", "run_id")
+        renamed = dict(zip(own, normalised_names(own, taken), strict=True))
+        key = tuple(given.get(c) or renamed[c] for c in sales.primary_key)
+        store_day = set(key) == {"store_id", "date"} and self.series.frequency == "D"
+        known_store = [n for t in covariates if t.columns.store_id for n in t.known]
+        known_date = [n for t in covariates if not t.columns.store_id for n in t.known]
+        realised = [n for t in covariates for n in t.realised]
+        numbers = normalised_names(
+            [*known_store, *known_date, *realised], ("store_id", "date", "sales", "known_at",
+                                                     "period", "step", "closed", "ingested_at",
+                                                     "run_id")
+        )  # fmt: skip
+        first, second = len(known_store), len(known_store) + len(known_date)
+        stores = self.source.stores
+        return Layout(
+            transaction_key=None if store_day else key,
+            has_watermark=sales.watermark is not None,
+            known_by_store=numbers[:first],
+            known_by_date=numbers[first:second],
+            realised=numbers[second:],
+            attributes=self._attributes(),
+            store_versions=stores is not None and stores.valid_from is not None,
+            covariate_versions=any(k.known_at for t in covariates for k in t.known.values()),
+            quantiles=self.forecast.quantiles,
+        )
+
+    def _attributes(self) -> tuple[str, ...]:
+        stores = self.source.stores
+        own = ("store_id", "opened_on", "closed_on", "valid_from", "ingested_at", "run_id",
+               "sales", "date", "period", "dormant")  # fmt: skip
+        return normalised_names(stores.attributes, own) if stores else ()
+
+    def specs(self) -> dict[str, TableSpec]:
+        """Every table of this project, by name."""
+        return table_specs(self.layout())
+
+    def rules(self) -> SeriesRules:
+        """What the panel, the windows and the artefact need to know of the configuration."""
+        layout, stores = self.layout(), self.source.stores
+        frequency = Frequency(self.series.frequency)
+        settings = [
+            (k, t) for by_store in (True, False) for t in self.source.covariates
+            if (t.columns.store_id is not None) == by_store for k in t.known.items()
+        ]  # fmt: skip
+        columns = (*layout.known_by_store, *layout.known_by_date)
+        renamed = {name: column for ((name, _), _), column in zip(settings, columns, strict=True)}
+        attributes = dict(zip(stores.attributes, layout.attributes, strict=True)) if stores else {}
+        return SeriesRules(
+            frequency=frequency,
+            season=self.series.season or frequency.season,
+            missing=self.series.missing,
+            mask=self.series.mask,
+            closed_when={renamed[n]: v for n, v in self.series.closed_when.items()},
+            non_negative=self.series.non_negative,
+            training_from=self.training.from_,
+            known={renamed[n]: Known(ahead=s.ahead) for (n, s), _ in settings},
+            realised=layout.realised,
+            attributes=layout.attributes,
+            segments=tuple(attributes[s] for s in stores.segments) if stores else (),
+            timeless=not layout.store_versions,
+            calendar=self._calendar_rules(attributes),
+            horizon=self.forecast.horizon,
+            quantiles=self.forecast.quantiles,
+            point=self.forecast.point,
+        )
+
+    def _calendar_rules(self, attributes: Mapping[str, str]) -> CalendarRules:
+        subdivision = self.calendar.subdivision
+        by_attribute = attributes.get(subdivision) if subdivision else None
+        return CalendarRules(
+            country=self.calendar.country,
+            subdivision=None if by_attribute else subdivision,
+            subdivision_attribute=by_attribute,
+            categories=self.calendar.categories,
+            events=tuple(Event(e.name, _event_days(e)) for e in self.calendar.events),
+        )
+
+    def model_name(self) -> str:
+        """The registered model's three-level name."""
+        return self.mlflow.model_name or f"{self.catalog}.{self.schema_}.{self.project}"
+
+    def hash(self) -> str:
+        """SHA-256 of the configuration; secrets do not enter it."""
+        plain = self.model_dump(mode="json", by_alias=True, exclude={"source": {"password"}})
+        plain["models"] = [{"name": m.name, "kind": m.kind, **m.parameters} for m in self.models]
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _event_days(event: CalendarEvent) -> tuple[tuple[date, date], ...]:
+    return tuple(d if isinstance(d, tuple) else (d, d) for d in event.dates)
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read ``storecast.yaml``.
+
+    Args:
+        path: the file.
+        overrides: ``key.path=value`` texts of ``--set``; the value is YAML.
+
+    Raises:
+        ConfigurationError: CONFIG_NOT_FOUND, CONFIG_INVALID (all faults at once),
+            CONFIG_VARIABLE_MISSING.
+        NotServedError: where nothing else is wrong but something is not served yet.
+    """
+    if not path.is_file():
+        raise ConfigurationError(
+            Code.CONFIG_NOT_FOUND,
+            f"there is no {path.name} in {path.parent.resolve()}",
+            where=str(path),
+            next_step="`storecast init --demo iowa`, `storecast init --from FILE`, or --project DIR",
+        )
+    try:
+        raw = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise _invalid([("", _first_line(fault))], path) from fault
+    if not isinstance(raw, dict):
+        raise _invalid([("", "the file must be a mapping of keys to values")], path)
+    for override in overrides:
+        _override(raw, override)
+    return parse_config(_with_variables(raw), path)
+
+
+def parse_config(raw: Mapping[str, Any], path: Path | None = None) -> Config:
+    """Validate a mapping; raises as ``load_config``."""
+    where = path or Path(FILE_NAME)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as fault:
+        raise _translated(fault, where) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses a key written twice, and keeps ``NO`` and ``on`` as text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF")
+)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            line = key.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: the key {key.value!r} is written twice")
+        seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def _first_line(fault: Exception) -> str:
+    mark = getattr(fault, "problem_mark", None)
+    problem = getattr(fault, "problem", None) or str(fault).splitlines()[0]
+    return f"line {mark.line + 1}: {problem}" if mark is not None else problem
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    key, found, value = text.partition("=")
+    if not found or not key:
+        raise ConfigurationError(
+            Code.USAGE, f"--set {text!r} is not key.path=value", expected="--set forecast.horizon=8"
+        )
+    *parents, last = key.split(".")
+    place = raw
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ConfigurationError(
+                Code.USAGE, f"--set {key}: {parent!r} is not a section", where=key
+            )
+    place[last] = yaml.load(value, Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+def _with_variables(raw: Any, where: str = "") -> Any:
+    if isinstance(raw, dict):
+        return {k: _with_variables(v, f"{where}.{k}".lstrip(".")) for k, v in raw.items()}
+    if isinstance(raw, list):
+        return [_with_variables(v, f"{where}[{i}]") for i, v in enumerate(raw)]
+    return _VARIABLE.sub(lambda m: _variable(m[1], where), raw) if isinstance(raw, str) else raw
+
+
+def _variable(name: str, where: str) -> str:
+    if name.startswith("secret:"):
+        raise NotServedError.of("${secret:…} (Databricks secrets)", where)
+    if name not in os.environ:
+        raise ConfigurationError(
+            Code.CONFIG_VARIABLE_MISSING,
+            f"the environment variable {name} is not set",
+            where=where,
+            next_step=f"export {name}=…",
+        )
+    return os.environ[name]
+
+
+# ---------------------------------------------------------------------- errors
+
+
+def _translated(fault: ValidationError, path: Path) -> ConfigurationError:
+    faults = [_fault(e) for e in fault.errors(include_url=False, include_input=False)]
+    unserved = [(w, t.removeprefix("NOT_SERVED ")) for w, t in faults if "NOT_SERVED " in t]
+    wrong = [(w, t) for w, t in faults if "NOT_SERVED " not in t]
+    if not wrong:
+        return NotServedError(
+            Code.NOT_SERVED,
+            "; ".join(f"{w}: {t}" for w, t in unserved),
+            where=f"{path.name}: {', '.join(w for w, _ in unserved)}",
+            next_step="leave it out; CHANGELOG.md says which version brings it",
+        )
+    return _invalid([*wrong, *unserved], path)
+
+
+def _invalid(faults: Sequence[tuple[str, str]], path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        Code.CONFIG_INVALID,
+        "\n".join(f"{where}: {text}" if where else text for where, text in faults),
+        where=f"{path.name}: {', '.join(w for w, _ in faults if w)}" if faults[0][0] else str(path),
+        next_step="mend the file; docs/configuration.md lists every key",
+    )
+
+
+def _fault(error: Any) -> tuple[str, str]:
+    path = [part for part in error["loc"] if not _is_tag(part)]
+    where = ""
+    for part in path:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+    if error["type"] == "extra_forbidden":
+        section = _section(path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), section, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(section)}"
+        return where, f"unknown key; {hint}"
+    text = error["msg"].removeprefix("Value error, ")
+    return where or "(the whole)", text[0].lower() + text[1:] if text[:1] != "N" else text
+
+
+def _is_tag(part: Any) -> bool:
+    text = str(part)
+    return text in ("date", "LoadLog", "int") or "[" in text or "(" in text
+
+
+def _section(path: Sequence[Any]) -> list[str]:
+    model: Any = Config
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = next(
+            (f for n, f in model.model_fields.items() if part in (n, f.alias)), None
+        )
+        found = next(_models_in(field.annotation), None) if field is not None else None
+        if found is None:
+            break
+        model = found
+    return [f.alias or n for n, f in model.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models_in(argument)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of ``storecast.yaml``, for editors."""
+    return Config.model_json_schema(by_alias=True)

@@ -1,0 +1,47 @@
+"""The one composition root: which adapters a platform and a source type have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storecast.errors import NotServedError
+
+if TYPE_CHECKING:
+    from storecast.config import Config
+    from storecast.ports import Source
+    from storecast.project import Project
+
+
+def assemble(config: Config, root: Path) -> Project:
+    """Put a project together on its platform."""
+    from storecast.project import Project
+
+    if config.platform != "local":
+        raise NotServedError.of(f"platform {config.platform}", "platform")
+    from storecast.adapters.local.compute import LocalCompute
+    from storecast.adapters.local.tables import LocalTables
+
+    return Project(
+        config=config,
+        root=root,
+        tables=LocalTables(
+            root / "lakehouse" / config.catalog / config.schema_, config.tables.retention_days
+        ),
+        compute=LocalCompute(),
+        specs=config.specs(),
+    )
+
+
+def open_source(config: Config, root: Path) -> Source:
+    """Open the configured source; a relative path starts at the project folder."""
+    path = root / str(config.source.path)
+    if config.source.type == "sqlite":
+        from storecast.adapters.sources.sqlite import SqliteSource
+
+        return SqliteSource(path)
+    if config.source.type == "files":
+        from storecast.adapters.sources.files import FilesSource
+
+        return FilesSource(path)
+    raise NotServedError.of(f"source type {config.source.type}", "source.type")

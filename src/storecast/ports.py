@@ -1,0 +1,164 @@
+"""The ports: what a platform provides. Arrow crosses them, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+
+from storecast.core.schema import TableSpec
+
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Where rows come from: a table or view by name, or a query."""
+
+    table: str | None = None
+    query: str | None = None
+
+    def __str__(self) -> str:
+        """The name for messages."""
+        return self.table if self.table is not None else "query"
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """A column of a relation: its name, the source's own type name, and its kind.
+
+    ``kind`` is one of text, integer, decimal, float, date, timestamp, boolean, unknown;
+    ``fixed_width`` marks char(n), whose padding the identifier rule trims.
+    """
+
+    name: str
+    type_name: str
+    kind: str = "unknown"
+    fixed_width: bool = False
+
+
+class Source(Protocol):
+    """A user's database or folder, opened for reading only."""
+
+    def columns(self, relation: Relation) -> list[SourceColumn]:
+        """The columns of a relation, in order.
+
+        Raises:
+            SourceError: SOURCE_TABLE_NOT_FOUND, SOURCE_UNREACHABLE, SOURCE_QUERY_FAILED.
+        """
+
+    def read(self, relation: Relation, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Stream the named columns in batches, under their source names.
+
+        A column is Arrow text where the source has no types worth trusting (SQLite, CSV),
+        else its own Arrow type. A null is a null. Nothing is guessed, nothing filtered.
+        """
+
+    def close(self) -> None:
+        """Give back what was opened. Twice is once."""
+
+
+class TableStore(Protocol):
+    """Delta tables of one catalog and schema."""
+
+    def names(self) -> list[str]:
+        """Names of the tables that exist, sorted."""
+
+    def spec_of(self, name: str) -> pa.Schema:
+        """The Arrow schema of an existing table (raises TABLE_NOT_FOUND)."""
+
+    def version(self, name: str) -> int | None:
+        """The newest version, None where the table does not exist."""
+
+    def create(self, spec: TableSpec) -> None:
+        """Create an empty table (its version 0), or add missing nullable columns.
+
+        Raises:
+            ConfigurationError: CONFIG_CHANGED where a column would go, change its type,
+                or the key would change.
+        """
+
+    def scan(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> pa.RecordBatchReader:
+        """Stream a table at a version (None: the newest). ``where`` is a SQL condition."""
+
+    def merge(
+        self,
+        spec: TableSpec,
+        rows: pa.Table | pa.RecordBatchReader,
+        *,
+        delete: pa.Table | None = None,
+        append: bool = False,
+    ) -> int:
+        """Upsert ``rows`` by the primary key and remove the keys in ``delete``: one commit.
+
+        ``append`` says that the caller knows no key to exist (a first load). No rows and no
+        deletion commit nothing. Returns the version now current.
+
+        Raises:
+            TableError: TABLE_SCHEMA_MISMATCH, TABLE_KEY_VIOLATION (a null key, or one twice),
+                TABLE_CONSTRAINT_VIOLATION, TABLE_WRITE_FAILED. The table is as before.
+        """
+
+    def replace(self, spec: TableSpec, rows: pa.Table | pa.RecordBatchReader) -> int:
+        """Make ``rows`` the whole content: one commit. Raises as ``merge``."""
+
+    def restore(self, name: str, version: int) -> int:
+        """Make the content that of ``version``. Returns the version now current."""
+
+    def history(self, name: str) -> list[Mapping[str, Any]]:
+        """Commits, newest first: version, timestamp (ISO 8601), operation, metrics."""
+
+
+class Compute(Protocol):
+    """Two verbs: run independent tasks, and map a function over groups of stores."""
+
+    def run_tasks(
+        self,
+        function: Callable[[TaskT], ResultT],
+        tasks: Sequence[TaskT],
+        *,
+        cost: Callable[[TaskT], float] | None = None,
+    ) -> Iterator[tuple[TaskT, ResultT]]:
+        """Run each task, in processes with one numeric thread each; yield as they finish.
+
+        ``function`` is importable by name, a task pickles. Dear ones (``cost``) start first.
+        """
+
+    def map_stores(
+        self,
+        function: Callable[[pa.Table], pa.Table],
+        groups: Iterable[pa.Table],
+    ) -> Iterator[pa.Table]:
+        """Apply ``function`` to each group of whole stores."""
+
+
+class Registry(Protocol):
+    """Registered versions of one model name, and their aliases."""
+
+    def alias(self, alias: str) -> str | None:
+        """The version that carries the alias, None if none does."""
+
+    def set_alias(self, alias: str, version: str) -> None:
+        """Move the alias and read it back (raises ALIAS_NOT_SET)."""
+
+    def versions(self) -> list[Mapping[str, Any]]:
+        """Every version, newest first: version, created_at, run_id, tags, aliases."""
+
+
+@dataclass(frozen=True)
+class Through:
+    """How far a source is complete: its last complete day, and who says so."""
+
+    day: date
+    origin: str
