@@ -229,6 +229,7 @@ make_venv() {
 }
 
 install_packages() {
+    before=$(cat "$state_file" 2>/dev/null) || before=
     write_state making
     # pip unpacks beside the packages: a small /tmp does not matter.
     mkdir -p .venv/tmp
@@ -257,13 +258,19 @@ pip_install() {
     if grep -q -i 'no space left on device' .venv/setup.log; then
         stop_without_space "too little"
     elif grep -q -E 'after connection broken by|NewConnectionError|NameResolutionError|ProxyError|ReadTimeoutError' .venv/setup.log; then
-        stop "no network: pip could not reach its package index, so connect (or set pip's proxy or index-url) and try again."
+        # pip gathers everything before it touches what is there: a .venv that worked still does.
+        if [ "$state" = stale ] && [ -n "$before" ]; then
+            printf '%s\n' "$before" >"$state_file"
+        elif [ "$state" = stale ]; then
+            rm -f "$state_file"
+        fi
+        stop "no network: pip could not reach its package index, so connect (or set pip's proxy or index-url) and try again; all it said is in .venv/setup.log."
     fi
     stop_with_log "pip could not install the packages"
 }
 
 stop_with_log() {
-    cause=$(grep -E '[Ee]rror' .venv/setup.log | tail -n 1 | cut -c 1-300)
+    cause=$(grep -E '(ERROR|[A-Za-z]Error): ' .venv/setup.log | tail -n 1 | sed 's/^[ |]*//' | cut -c 1-300)
     stop "$1${cause:+ ($cause)}; all it said is in .venv/setup.log."
 }
 
