@@ -1,0 +1,187 @@
+"""Configuration: whole, every fault at once, nothing ignored, no secret shown."""
+
+from __future__ import annotations
+
+import copy
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from storecast.config import Config, load_config, parse_config
+from storecast.errors import Code, ConfigurationError, NotServedError
+
+MINIMAL: dict[str, Any] = {
+    "project": "lojas",
+    "source": {
+        "type": "sqlite",
+        "path": "vendas.db",
+        "sales": {
+            "from": "VENDAS",
+            "primary_key": ["ID_VENDA"],
+            "columns": {"store_id": "CODIGO_LOJA", "date": "DATA_VENDA", "sales": "VALOR"},
+        },
+    },
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(MINIMAL)
+    *parents, last = path.split(".")
+    place = raw
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[last] = value
+    return raw
+
+
+def refused(raw: dict[str, Any]) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_config(raw)
+    return caught.value
+
+
+def test_the_least_configuration_has_the_served_defaults() -> None:
+    config = parse_config(MINIMAL)
+    assert [m.name for m in config.models] == ["seasonal_naive", "local_level", "lightgbm"]
+    assert config.inference.fallback == ("seasonal_naive", "empty")
+    assert config.model_name() == "main.storecast.lojas"
+    assert config.layout().transaction_key == ("id_venda",)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("platform", "databricks"),
+        ("platform", "spark"),
+        ("source.type", "mssql"),
+        ("source.type", "table"),
+        ("source.sales.reconcile", "45d"),
+        ("validation.compare_from", [None, "2021-01-01"]),
+        ("validation.align", "series_end"),
+        ("models", ["seasonal_naive", "tft"]),
+        ("models", ["seasonal_naive", {"name": "tide", "darts": "TiDEModel"}]),
+        ("gate", {"windows": 6}),
+        ("inference.fallback", ["previous_champion", "empty"]),
+        ("accelerator", "gpu"),
+        ("warehouse", "/tmp/w"),
+    ],
+)
+def test_what_a_later_version_serves_is_refused_by_name(path: str, value: Any) -> None:
+    error = refused(changed(path, value))
+    assert isinstance(error, NotServedError)
+    assert error.code is Code.NOT_SERVED
+    assert path.split(".")[0] in error.message
+
+
+def test_every_fault_is_told_at_once_with_its_path_and_the_nearest_name() -> None:
+    raw = changed("forecast.horizn", 8)
+    raw["series"] = {"frequency": "W-XYZ"}
+    raw["souce"] = {}
+    error = refused(raw)
+    assert error.code is Code.CONFIG_INVALID
+    assert "forecast.horizn: unknown key; did you mean 'horizon'?" in error.message
+    assert "souce: unknown key; did you mean 'source'?" in error.message
+    assert "series.frequency" in error.message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("validation", {"windows": 3, "warmup": 3}, "warmup"),
+        ("validation.baseline", "local", "baseline"),
+        ("forecast.quantiles", [0.9, 0.1], "ascend"),
+        ("series.mask", [["2021-01-01", "2020-01-01"]], "ends before"),
+        ("series.closed_when", {"ABERTA": 0}, "closed_when"),
+        ("models", ["seasonal_naive", "lightgmb"], "did you mean 'lightgbm'"),
+        ("source.password", "x", "takes `path`"),
+        ("source.stores", {"columns": {"store_id": "S"}}, "either `from`"),
+        ("training", {"from": "2022-01-01", "until": "2021-01-01"}, "until"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(path: str, value: Any, says: str) -> None:
+    error = refused(changed(path, value))
+    assert error.code is Code.CONFIG_INVALID
+    assert says in error.message
+
+
+def test_two_columns_that_become_one_are_an_error() -> None:
+    raw = changed("source.stores", {
+        "from": "LOJAS", "columns": {"store_id": "S"}, "attributes": ["Região", "regiao"],
+    })  # fmt: skip
+    with pytest.raises(ConfigurationError) as caught:
+        parse_config(raw).layout()
+    assert caught.value.code is Code.COLUMN_NAMES_COLLIDE
+
+
+def test_a_missing_variable_is_named_and_a_set_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "storecast.yaml"
+    file.write_text(yaml.safe_dump(changed("source.path", "${SALES_DB}")))
+    monkeypatch.delenv("SALES_DB", raising=False)
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(file)
+    assert caught.value.code is Code.CONFIG_VARIABLE_MISSING
+    assert "SALES_DB" in caught.value.message
+    monkeypatch.setenv("SALES_DB", "a.db")
+    assert load_config(file).source.path == "a.db"
+
+
+def test_a_secret_is_in_no_repr_dump_hash_or_error() -> None:
+    raw = changed("source.password", "hunter2-x")
+    error = refused(raw)
+    assert "hunter2-x" not in str(error.as_dict())
+
+
+def test_yaml_traps(tmp_path: Path) -> None:
+    file = tmp_path / "storecast.yaml"
+    file.write_text(yaml.safe_dump(changed("calendar.country", "BR")) + "project: again\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(file)
+    assert "written twice" in caught.value.message
+    file.write_text(yaml.safe_dump(MINIMAL) + "calendar: {country: NO}\n")
+    assert load_config(file).calendar.country == "NO"
+
+
+def test_set_overrides_a_key(tmp_path: Path) -> None:
+    file = tmp_path / "storecast.yaml"
+    file.write_text(yaml.safe_dump(MINIMAL))
+    config = load_config(file, ["forecast.horizon=8", "training.from=2021-01-01"])
+    assert config.forecast.horizon == 8
+    assert config.training.from_ == date(2021, 1, 1)
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(file, ["forecast.horizon"])
+    assert caught.value.code is Code.USAGE
+
+
+def test_the_configuration_is_frozen() -> None:
+    config = parse_config(MINIMAL)
+    with pytest.raises(ValueError, match="frozen"):
+        config.project = "x"  # type: ignore[misc]
+
+
+def test_the_hash_follows_the_content() -> None:
+    one, same = parse_config(MINIMAL), parse_config(copy.deepcopy(MINIMAL))
+    other = parse_config(changed("models", [{"name": "lightgbm", "lags": 3}, "seasonal_naive"]))
+    assert one.hash() == same.hash() != other.hash()
+
+
+def test_accents_in_names_are_normalised_in_our_tables() -> None:
+    raw = changed("source.covariates", [{
+        "from": "C", "columns": {"store_id": "L", "date": "D"},
+        "known": {"Promoção": {"ahead": 14}}, "realised": ["Nº clientes"],
+    }])  # fmt: skip
+    rules = parse_config(raw).rules()
+    assert rules.known["promocao"].ahead == 14
+    assert rules.realised == ("no_clientes",)
+
+
+def test_the_json_schema_names_every_section() -> None:
+    from storecast.config import json_schema
+
+    assert set(json_schema()["properties"]) == {
+        f.alias or n for n, f in Config.model_fields.items()
+    }
