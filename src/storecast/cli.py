@@ -89,10 +89,10 @@ def _answered(command: str, settings: _Settings, body: Callable[[], Any]) -> int
     except StorecastError as fault:
         return _failed(command, settings, fault)
     except KeyboardInterrupt:
-        fault = StorecastError(
+        stopped = StorecastError(
             Code.INTERRUPTED, "stopped; the tables are whole", next_step="run the command again"
         )
-        _failed(command, settings, fault)
+        _failed(command, settings, stopped)
         return _INTERRUPTED
     except Exception as fault:  # noqa: BLE001 - the last resort of a program: one clear message
         known = StorecastError(
@@ -105,7 +105,7 @@ def _answered(command: str, settings: _Settings, body: Callable[[], Any]) -> int
     if settings.json:
         status = {0: "done", 3: "unhealthy"}.get(code, "failed")
         _envelope(command, settings, status=status, exit_code=code, result=result)
-    return code
+    return int(code)
 
 
 def _failed(command: str, settings: _Settings, fault: StorecastError) -> int:
@@ -184,9 +184,13 @@ class _Display:
         if self._terminal:
             from rich.console import Console
             from rich.progress import (
-                BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn,
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
                 TimeRemainingColumn,
-            )  # fmt: skip
+            )
 
             self._progress = Progress(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -226,9 +230,9 @@ class _Group(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
-            if near:
-                fault.message += f" Did you mean '{near[0]}'?"
-            raise
+            if not near:
+                raise
+            raise click.UsageError(f"{fault.message} Did you mean '{near[0]}'?", ctx) from None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -311,8 +315,13 @@ def _ingest(settings: _Settings, full: bool) -> Any:
 
 @_command(cli, "validate")
 @click.option("--models", metavar="A,B", help="Only these of the configured models.")
-@click.option("--audit-leakage", is_flag=False, flag_value="true", metavar="[full|off]",
-              help="Not served yet: prove that no forecast depends on what came later.")  # fmt: skip
+@click.option(
+    "--audit-leakage",
+    is_flag=False,
+    flag_value="true",
+    metavar="[full|off]",
+    help="Not served yet: prove that no forecast depends on what came later.",
+)
 def _validate(settings: _Settings, models: str | None, audit_leakage: str | None) -> Any:
     """Backtest every configured model by strict walk-forward; print the leaderboard."""
     import storecast
@@ -429,7 +438,9 @@ def _models_list(settings: _Settings) -> Any:
     versions = registry.of(settings.load()).versions()
     for v in versions:
         aliases = ", ".join(v["aliases"])
-        settings.say(f"{v['version']:>4}  {v['created_at']}  {v['tags'].get('model', '')}  {aliases}")
+        settings.say(
+            f"{v['version']:>4}  {v['created_at']}  {v['tags'].get('model', '')}  {aliases}"
+        )
     if not versions:
         settings.say("no version is registered yet: storecast deploy")
     return {"versions": versions}, 0

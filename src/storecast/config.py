@@ -213,9 +213,7 @@ class Source(Section):
 class Series(Section):
     """What a series is."""
 
-    frequency: Annotated[
-        str, Field(pattern=r"^(D|MS|ME|W-(SUN|MON|TUE|WED|THU|FRI|SAT))$")
-    ] = "D"
+    frequency: Annotated[str, Field(pattern=r"^(D|MS|ME|W-(SUN|MON|TUE|WED|THU|FRI|SAT))$")] = "D"
     season: Annotated[int, Field(ge=1)] | None = None
     missing: Literal["zero", "unknown"] = "zero"
     mask: tuple[tuple[date, date], ...] = ()
@@ -262,9 +260,7 @@ class Forecast(Section):
     """What is forecast."""
 
     horizon: Annotated[int, Field(ge=1, le=730)] = 31
-    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = tuple(
-        i / 10 for i in range(1, 10)
-    )
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = tuple(i / 10 for i in range(1, 10))
     point: Literal["median", "mean"] = "median"
 
     @model_validator(mode="after")
@@ -278,9 +274,10 @@ class Validation(Section):
     """The walk-forward validation."""
 
     windows: Annotated[int, Field(ge=2)] = 15
-    step: Annotated[int, Field(ge=1)] | Annotated[
-        str, Field(pattern=r"^(MS|D|W-(SUN|MON|TUE|WED|THU|FRI|SAT))$")
-    ] = "MS"
+    step: (
+        Annotated[int, Field(ge=1)]
+        | Annotated[str, Field(pattern=r"^(MS|D|W-(SUN|MON|TUE|WED|THU|FRI|SAT))$")]
+    ) = "MS"
     warmup: Annotated[int, Field(ge=1)] = 3
     metric: Literal["wape", "mase", "rmsse", "sql", "wql"] = "wape"
     baseline: Text = "seasonal_naive"
@@ -536,7 +533,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
             Code.CONFIG_NOT_FOUND,
             f"there is no {path.name} in {path.parent.resolve()}",
             where=str(path),
-            next_step="`storecast init --demo iowa`, `storecast init --from FILE`, or --project DIR",
+            next_step="storecast init --demo iowa, storecast init --from FILE, or --project DIR",
         )
     try:
         raw = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
@@ -563,9 +560,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"
-    ]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
@@ -580,7 +575,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
             line = key.start_mark.line + 1
             raise yaml.YAMLError(f"line {line}: the key {key.value!r} is written twice")
         seen.add(key.value)
-    return loader.construct_mapping(node, deep=True)
+    return {str(k): v for k, v in loader.construct_mapping(node, deep=True).items()}
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
@@ -683,9 +678,7 @@ def _section(path: Sequence[Any]) -> list[str]:
     for part in path:
         if isinstance(part, int):
             continue
-        field = next(
-            (f for n, f in model.model_fields.items() if part in (n, f.alias)), None
-        )
+        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
         found = next(_models_in(field.annotation), None) if field is not None else None
         if found is None:
             break

@@ -53,7 +53,8 @@ def export(table: pa.Table, target: Path) -> int:
         _whole(target, lambda file: write(table, file))
     except OSError as fault:
         raise TableError(
-            Code.TABLE_WRITE_FAILED, f"{target} cannot be written: {fault.strerror or fault}",
+            Code.TABLE_WRITE_FAILED,
+            f"{target} cannot be written: {fault.strerror or fault}",
             where=str(target),
         ) from fault
     return int(table.num_rows)

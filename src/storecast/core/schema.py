@@ -105,7 +105,7 @@ def normalised_names(names: Sequence[str], taken: Sequence[str] = ()) -> tuple[s
     Raises:
         ConfigurationError: COLUMN_NAMES_COLLIDE where two become one, or one is ``taken``.
     """
-    seen = {name: "storecast's own column" for name in taken}
+    seen = dict.fromkeys(taken, "storecast's own column")
     result = []
     for name in names:
         plain = normalised(name)
@@ -133,6 +133,10 @@ def _c(name: str, kind: pa.DataType, description: str, *, null: bool = False) ->
     return Column(name, kind, null, description)
 
 
+def _numbers(names: Sequence[str], description: str) -> tuple[Column, ...]:
+    return tuple(_c(name, NUMBER, description, null=True) for name in names)
+
+
 _RUN = _c("run_id", TEXT, "the run that wrote the row")
 _INGESTED = _c("ingested_at", INSTANT, "when the row was last written")
 _STORE = _c("store_id", TEXT, "the store, exactly as the source has it")
@@ -158,7 +162,6 @@ def table_specs(layout: Layout) -> dict[str, TableSpec]:
 
 
 def _feature_tables(layout: Layout) -> list[TableSpec]:
-    numbers = lambda names, what: tuple(_c(n, NUMBER, what, null=True) for n in names)  # noqa: E731
     attributes = tuple(_c(n, TEXT, "attribute of the store", null=True) for n in layout.attributes)
     life = (
         _c("opened_on", DAY, "first day of business, where the source says", null=True),
@@ -171,7 +174,7 @@ def _feature_tables(layout: Layout) -> list[TableSpec]:
                 _STORE,
                 _LABEL,
                 _c("sales", AMOUNT, "net sales of the period, in the source's currency"),
-                *numbers(layout.realised, "realised covariate: known after the period"),
+                *_numbers(layout.realised, "realised covariate: known after the period"),
                 _INGESTED,
                 _RUN,
             ),
@@ -224,29 +227,39 @@ def _feature_tables(layout: Layout) -> list[TableSpec]:
         specs.append(
             TableSpec(
                 "store_versions",
-                (_STORE, _c("valid_from", DAY, "first day of the version"), *life, *attributes,
-                 _INGESTED, _RUN),
+                (
+                    _STORE,
+                    _c("valid_from", DAY, "first day of the version"),
+                    *life,
+                    *attributes,
+                    _INGESTED,
+                    _RUN,
+                ),
                 ("store_id", "valid_from"),
                 "Every version of a store's attributes.",
             )
         )
-    known = numbers(layout.known_by_store, "known covariate: known before the period")
+    known = _numbers(layout.known_by_store, "known covariate: known before the period")
     if layout.known_by_store:
         specs.append(
-            TableSpec("covariates", (_STORE, _LABEL, *known, _INGESTED, _RUN),
-                      ("store_id", "date"), "Known covariates by store and period, latest version.")
+            TableSpec(
+                "covariates",
+                (_STORE, _LABEL, *known, _INGESTED, _RUN),
+                ("store_id", "date"),
+                "Known covariates by store and period, latest version.",
+            )
         )
     if layout.known_by_date:
         specs.append(
             TableSpec(
                 "covariates_by_date",
-                (_LABEL, *numbers(layout.known_by_date, "known covariate"), _INGESTED, _RUN),
+                (_LABEL, *_numbers(layout.known_by_date, "known covariate"), _INGESTED, _RUN),
                 ("date",),
                 "Known covariates by period, for all stores, latest version.",
             )
         )
     if layout.covariate_versions:
-        both = numbers((*layout.known_by_store, *layout.known_by_date), "known covariate")
+        both = _numbers((*layout.known_by_store, *layout.known_by_date), "known covariate")
         specs.append(
             TableSpec(
                 "covariate_versions",
@@ -279,9 +292,7 @@ def _forecast_tables(layout: Layout) -> list[TableSpec]:
         _RUN,
     )
     identity = _c("forecast_id", TEXT, "follows from cutoff, version, input and configuration")
-    metrics = tuple(
-        _c(m, NUMBER, f"{m}, by docs/metrics.md", null=True) for m in METRICS
-    )
+    metrics = tuple(_c(m, NUMBER, f"{m}, by docs/metrics.md", null=True) for m in METRICS)
     return [
         TableSpec(
             "backtest_forecasts",

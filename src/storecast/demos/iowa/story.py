@@ -91,8 +91,9 @@ def unsettled(delivery: int) -> pl.DataFrame:
         _fates()
         .filter((pl.col("arrives") <= delivery) & (pl.col("leaves").fill_null(99) > delivery))
         .with_columns(
-            updated_at=changed.replace_strict(times, default=None, return_dtype=pl.String)
-            .fill_null(_own_load()),
+            updated_at=changed.replace_strict(
+                times, default=None, return_dtype=pl.String
+            ).fill_null(_own_load()),
             **{
                 name: pl.when(wrong).then(f"first_{name}").otherwise(name)
                 for name in ("date", "store_id", "bottles", "sales")
@@ -156,7 +157,8 @@ def _fates() -> pl.DataFrame:
     )
 
     lines = lines.with_columns(
-        arrives=pl.when(late).then((due + (lag + 1) // 2).clip(upper_bound=DELIVERIES))
+        arrives=pl.when(late)
+        .then((due + (lag + 1) // 2).clip(upper_bound=DELIVERIES))
         .otherwise(due),
         settles=pl.when(wrong_amount | wrong_shop | wrong_date).then(
             pl.when(old)
@@ -183,9 +185,7 @@ def _phantoms(shadowed: pl.DataFrame, lag: pl.Expr) -> pl.DataFrame:
 
 
 def _pick(shops: pl.Series, at: pl.Expr) -> pl.Expr:
-    return at.replace_strict(
-        pl.int_range(len(shops), eager=True), shops, return_dtype=pl.String
-    )
+    return at.replace_strict(pl.int_range(len(shops), eager=True), shops, return_dtype=pl.String)
 
 
 def _doubled(column: str) -> pl.Expr:
