@@ -1,0 +1,108 @@
+"""The command line's own promises: exit codes, one envelope, nothing unserved ignored."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from storecast import cli
+
+
+def storecast(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "storecast.cli", *arguments],
+        cwd=cwd, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def commands(group: click.Group, prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, command in group.commands.items():
+        path = (*prefix, name)
+        found += commands(command, path) if isinstance(command, click.Group) else [path]
+    return found
+
+
+def test_every_command_of_the_surface_exists() -> None:
+    assert set(commands(cli.cli)) == {
+        ("init",), ("doctor",), ("ingest",), ("validate",), ("deploy",), ("forecast",),
+        ("monitor",), ("report",), ("run",),
+        ("models", "list"), ("models", "show"), ("models", "promote"), ("models", "rollback"),
+        ("tables", "list"), ("tables", "show"), ("tables", "history"), ("tables", "export"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["monitor"], "monitor"),
+        (["models", "promote", "1"], "models promote"),
+        (["models", "rollback"], "models rollback"),
+        (["validate", "--audit-leakage"], "--audit-leakage"),
+        (["forecast", "--input", "x.csv"], "--input"),
+    ],
+)
+def test_what_is_not_served_says_so_by_name(
+    arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main([*arguments, "--json"])
+    envelope = json.loads(capsys.readouterr().out)
+    assert left.value.code == 2
+    assert envelope["error"]["code"] == "NOT_SERVED"
+    assert named in envelope["error"]["message"]
+
+
+def test_a_wrong_command_is_usage_and_suggests(tmp_path: Path) -> None:
+    answer = storecast("forcast", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "forecast" in answer.stderr
+    assert answer.stdout == ""
+
+
+def test_json_holds_on_a_wrong_option_too(tmp_path: Path) -> None:
+    answer = storecast("ingest", "--fulll", "--json", cwd=tmp_path)
+    envelope = json.loads(answer.stdout)
+    assert answer.returncode == 2
+    assert set(envelope) == {"command", "run_id", "status", "exit_code", "error"}
+    assert (envelope["command"], envelope["error"]["code"]) == ("ingest", "USAGE")
+
+
+def test_no_project_is_one_clear_message_and_no_traceback(tmp_path: Path) -> None:
+    answer = storecast("run", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "CONFIG_NOT_FOUND" in answer.stderr
+    assert "storecast init" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" in storecast("run", "--debug", cwd=tmp_path).stderr
+
+
+@pytest.mark.fault
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_130_and_the_next_run_ends_as_if_undisturbed(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    assert storecast("init", "demo", "--demo", "iowa", cwd=tmp_path).returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "storecast.cli", "ingest", "--project", "demo", "--json"],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ},
+    )  # fmt: skip
+    time.sleep(4)
+    process.send_signal(how)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["code"] == "INTERRUPTED"
+    again = json.loads(storecast("ingest", "--project", "demo", "--json", cwd=tmp_path).stdout)
+    result = again["result"]
+    assert again["status"] == "done"
+    assert result["rows_inserted"] == result["rows_read"] - result["rows_rejected"]
