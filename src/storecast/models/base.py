@@ -1,0 +1,249 @@
+"""What a model is: fit on a past, predict a future, come back from plain files.
+
+Shapes in this room: N stores, H steps. A *quantile frame* has one row for each row of the
+future, in its order: ``store_id, date, step, forecast, forecast_mean`` and, once calibrated, one
+column a quantile level.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import numpy as np
+import polars as pl
+
+from storecast.core.schema import quantile_column
+from storecast.errors import Code, ModelError
+
+if TYPE_CHECKING:
+    from storecast.core.panel import SeriesRules
+    from storecast.core.window import Future, Past
+
+FEATURE_VERSION = 1
+"""Grows with every change of what a model is shown: part of each recipe."""
+
+ENTRY_POINTS = "storecast.models"
+KEY = ("store_id", "date", "step")
+POINTS = ("forecast", "forecast_mean")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a model becomes, given a history and a cutoff.
+
+    ``parameters`` are JSON-able; ``mask`` holds spans of days, both ends inclusive.
+    """
+
+    name: str
+    kind: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    feature_version: int = FEATURE_VERSION
+    training_from: date = date(1900, 1, 1)
+    mask: tuple[tuple[date, date], ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything but the name: what is deployed is found again by it."""
+        plain = {k: v for k, v in self._plain().items() if k != "name"}
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The recipe as JSON; ``from_json`` gives an equal one back."""
+        return json.dumps(self._plain(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Rebuild from ``to_json``."""
+        plain = json.loads(text)
+        return cls(
+            name=plain["name"],
+            kind=plain["kind"],
+            parameters=plain["parameters"],
+            feature_version=plain["feature_version"],
+            training_from=date.fromisoformat(plain["training_from"]),
+            mask=tuple(
+                (date.fromisoformat(first), date.fromisoformat(last))
+                for first, last in plain["mask"]
+            ),
+        )
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "parameters": dict(self.parameters),
+            "feature_version": self.feature_version,
+            "training_from": self.training_from.isoformat(),
+            "mask": [[first.isoformat(), last.isoformat()] for first, last in self.mask],
+        }
+
+
+class Forecaster(Protocol):
+    """The whole contract of a model. The horizon is the length of the future."""
+
+    kind: ClassVar[str]
+    stateless: ClassVar[bool]
+    """True where nothing is learnt before the forecast: a statistical model, store by store."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Take the recipe; raises ModelError where its parameters are not the kind's."""
+
+    def fit(self, past: Past) -> None:
+        """Learn from the past alone."""
+
+    def predict(self, past: Past, future: Future) -> pl.DataFrame:
+        """Forecast every row of ``future``: a quantile frame, in its order."""
+
+    def state(self) -> dict[str, bytes]:
+        """What was learnt, as files by name; never a pickle."""
+
+    @classmethod
+    def from_state(cls, recipe: Recipe, files: Mapping[str, bytes]) -> Self:
+        """Rebuild a fitted model whose forecasts are equal to the bit."""
+
+
+def forecaster_class(kind: str) -> type[Forecaster]:
+    """The class that serves a kind: our own, or one of an installed package.
+
+    Raises:
+        ModelError: MODEL_UNKNOWN.
+    """
+    from storecast.models.baselines import LocalLevel, SeasonalNaive
+    from storecast.models.boosted import LightGBM
+
+    own: dict[str, type[Forecaster]] = {
+        SeasonalNaive.kind: SeasonalNaive,
+        LocalLevel.kind: LocalLevel,
+        LightGBM.kind: LightGBM,
+    }
+    if kind in own:
+        return own[kind]
+    offered = entry_points(group=ENTRY_POINTS)
+    for point in offered:
+        if point.name == kind:
+            found: type[Forecaster] = point.load()
+            return found
+    raise ModelError(
+        Code.MODEL_UNKNOWN,
+        f"no model of kind {kind!r}",
+        expected=", ".join([*own, *(p.name for p in offered)]),
+        found=kind,
+        next_step=f"a package adds a kind by the entry point {ENTRY_POINTS!r}",
+    )
+
+
+def create(recipe: Recipe) -> Forecaster:
+    """A fresh model of the recipe's kind (raises MODEL_UNKNOWN)."""
+    return forecaster_class(recipe.kind)(recipe)
+
+
+def restore(recipe: Recipe, files: Mapping[str, bytes]) -> Forecaster:
+    """A fitted model from the files of its ``state()`` (raises MODEL_UNKNOWN)."""
+    return forecaster_class(recipe.kind).from_state(recipe, files)
+
+
+def parameters_of(recipe: Recipe, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with the recipe's parameters over them.
+
+    Raises:
+        ModelError: MODEL_FAILED where the recipe names a parameter that the kind has not.
+    """
+    unknown = sorted(set(recipe.parameters) - set(defaults))
+    if unknown:
+        raise ModelError(
+            Code.MODEL_FAILED,
+            f"model {recipe.name!r} has no parameter {', '.join(map(repr, unknown))}",
+            where=f"models: {recipe.name}",
+            expected=", ".join(sorted(defaults)) or "no parameter",
+            found=", ".join(unknown),
+        )
+    return {**defaults, **recipe.parameters}
+
+
+def quantile_columns(rules: SeriesRules) -> list[str]:
+    """The names of the quantile columns, ascending."""
+    return [quantile_column(level) for level in rules.quantiles]
+
+
+def checked(forecast: pl.DataFrame, future: Future, rules: SeriesRules) -> pl.DataFrame:
+    """The gatekeeper: exactly the rows of the future, every number finite.
+
+    Quantile columns may be absent (a model before calibration); one of them calls for all.
+
+    Raises:
+        ModelError: MODEL_OUTPUT_INVALID, with the stores that it concerns.
+    """
+    quantiles = quantile_columns(rules)
+    given = [c for c in quantiles if c in forecast.columns]
+    wanted = [*KEY, *POINTS, *(quantiles if given else [])]
+    missing = [c for c in wanted if c not in forecast.columns]
+    if missing:
+        raise _invalid("lacks a column", expected=", ".join(wanted), found=f"no {missing}")
+    rows = future.rows
+    if forecast.height != rows.height:
+        short = rows.join(forecast, on=list(KEY), how="anti")["store_id"].unique().sort().to_list()
+        raise _invalid(
+            "has the wrong number of rows", short, f"{rows.height} rows", f"{forecast.height}"
+        )
+    frame = forecast.select(wanted)
+    strange = frame.select(
+        pl.any_horizontal(
+            pl.col(c).cast(rows.schema[c]).ne_missing(rows.get_column(c)) for c in KEY
+        )
+    ).to_series()
+    if strange.any():
+        stores = rows.filter(strange)["store_id"].unique().sort().to_list()
+        raise _invalid("has other rows, or another order, than the future", stores)
+    numbers = wanted[len(KEY) :]
+    frame = frame.with_columns(pl.col(c).cast(rows.schema[c]) for c in KEY).with_columns(
+        pl.col(numbers).cast(pl.Float64)
+    )
+    broken = frame.select(
+        ~pl.all_horizontal(pl.col(numbers).is_not_null() & pl.col(numbers).is_finite())
+    ).to_series().fill_null(True)
+    if broken.any():
+        stores = frame.filter(broken)["store_id"].unique().sort().to_list()
+        raise _invalid("has NaN, null or infinity", stores, "finite numbers")
+    return frame
+
+
+def finish(frame: pl.DataFrame, future: Future, rules: SeriesRules) -> pl.DataFrame:
+    """The last word on every forecast: floored, closed days exactly zero, quantiles ascending."""
+    quantiles = [c for c in quantile_columns(rules) if c in frame.columns]
+    if quantiles:
+        ascending = np.sort(frame.select(quantiles).to_numpy(), axis=1)
+        frame = frame.with_columns(
+            pl.Series(name, ascending[:, i]) for i, name in enumerate(quantiles)
+        )
+    numbers = [*POINTS, *quantiles]
+    if rules.non_negative:
+        # + 0.0 turns a negative zero into zero
+        frame = frame.with_columns(pl.col(numbers).clip(lower_bound=0.0) + 0.0)
+    closed = future.rows.get_column("closed")
+    if closed.any():
+        frame = frame.with_columns(
+            pl.when(pl.lit(closed)).then(0.0).otherwise(pl.col(numbers)).name.keep()
+        )
+    return frame
+
+
+def _invalid(
+    what: str,
+    stores: Sequence[str] = (),
+    expected: str | None = None,
+    found: str | None = None,
+) -> ModelError:
+    shown = ", ".join(map(repr, stores[:5])) + (f" and {len(stores) - 5} more" if stores[5:] else "")
+    return ModelError(
+        Code.MODEL_OUTPUT_INVALID,
+        f"the model's forecast {what}" + (f" for store {shown}" if stores else ""),
+        where=shown or None,
+        expected=expected,
+        found=found,
+    )
