@@ -1,0 +1,324 @@
+"""What ``storecast doctor`` asks of the source, reading it as ingestion would."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from storecast.core.window import cutoffs
+from storecast.errors import Code
+from storecast.ports import Relation, Source, SourceColumn
+from storecast.setup.findings import Finding, failed, guarded, ok, warning
+
+if TYPE_CHECKING:
+    from storecast.config import Config, From, Sales
+    from storecast.project import Project
+
+_SAMPLE = 50_000
+_ALL = 20_000_000
+_TODAY = re.compile(
+    r"(^|_)(status|situacao|ativ[oa]|inativ[oa]|active|inactive|is_open|is_closed|aberta|"
+    r"fechada|encerrada|closed|enabled|desativad[oa]|vigente)(_|$)"
+)
+
+
+def tell_of_today(names: Sequence[str]) -> list[str]:
+    """The attributes whose name sounds like a state that is overwritten when it changes."""
+    return [name for name in names if _TODAY.search(_plain(name))]
+
+
+def _plain(name: str) -> str:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    ascii_only = unicodedata.normalize("NFKD", spaced).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "_", ascii_only.lower())
+
+
+def of(project: Project) -> Iterator[Finding]:
+    """Open the source and look at every table that the configuration names."""
+    config = project.config
+    source = project.open_source()
+    try:
+        tables = _tables(config)
+        sound = True
+        for table in tables:
+            found = guarded(f"source {table.relation}", lambda t=table: _table(source, t))  # type: ignore[misc]
+            sound = sound and all(f.status != "failed" for f in found)
+            yield from found
+        if sound:
+            yield from guarded("sales", lambda: _sales(source, config))
+            yield from guarded("history", lambda: _history(source, config))
+    finally:
+        source.close()
+
+
+@dataclass(frozen=True)
+class _Table:
+    relation: Relation
+    columns: tuple[str, ...]
+    store_id: str | None
+
+
+def _relation(place: From) -> Relation:
+    return Relation(table=place.from_, query=place.query)
+
+
+def _tables(config: Config) -> list[_Table]:
+    sales, stores = config.source.sales, config.source.stores
+    named = [*sales.primary_key, *sales.columns.model_dump().values(), sales.watermark]
+    found = [_Table(_relation(sales), _unique(named), sales.columns.store_id)]
+    if stores is not None:
+        named = [*stores.columns.model_dump().values(), *stores.attributes, stores.valid_from]
+        found.append(_Table(_relation(stores), _unique(named), stores.columns.store_id))
+    for table in config.source.covariates:
+        recorded = [k.known_at for k in table.known.values()]
+        named = [*table.columns.model_dump().values(), *table.known, *table.realised, *recorded]
+        found.append(_Table(_relation(table), _unique(named), table.columns.store_id))
+    log = sales.through
+    if log is not None and not isinstance(log, date):
+        found.append(_Table(Relation(table=log.table), (log.column,), None))
+    return found
+
+
+def _unique(names: Sequence[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _table(source: Source, table: _Table) -> Iterator[Finding]:
+    name = f"source {table.relation}"
+    there = source.columns(table.relation)
+    by_name = {column.name: column for column in there}
+    missing = [column for column in table.columns if column not in by_name]
+    for column in missing:
+        near = _nearest(column, there)
+        yield failed(
+            name,
+            f"{Code.SOURCE_COLUMN_NOT_FOUND.value}: there is no column {column!r}; there are "
+            f"{', '.join(list(by_name)[:20])}",
+            f"did you mean {near!r}? Correct storecast.yaml" if near else "correct storecast.yaml",
+        )
+    store = by_name.get(table.store_id or "")
+    if store is not None and store.kind == "float":
+        yield failed(
+            name,
+            f"{Code.IDENTIFIER_IS_FLOAT.value}: the store column {store.name!r} is "
+            f"{store.type_name}: 001 would be 1.0",
+            "give the store as text or a whole number, by a view or by `query`",
+        )
+    if not missing:
+        yield ok(name, f"{len(table.columns)} configured columns are there")
+
+
+def _nearest(column: str, there: Sequence[SourceColumn]) -> str | None:
+    lowered = {c.name.lower(): c.name for c in there}
+    near = difflib.get_close_matches(column.lower(), lowered, 1)
+    return lowered[near[0]] if near else None
+
+
+# ----------------------------------------------------------------------------- the rows
+
+
+def _read(source: Source, relation: Relation, columns: Sequence[str], most: int) -> pl.DataFrame:
+    frames: list[pl.DataFrame] = []
+    rows = 0
+    for batch in source.read(relation, columns):
+        frames.append(pl.DataFrame(pl.from_arrow(batch)))
+        rows += batch.num_rows
+        if rows >= most:
+            break
+    if not frames:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    return pl.concat(frames, how="vertical_relaxed")
+
+
+def _sales(source: Source, config: Config) -> Iterator[Finding]:
+    sales = config.source.sales
+    columns = sales.columns
+    named = _unique([*sales.primary_key, columns.store_id, columns.date, columns.sales])
+    sample = _read(source, _relation(sales), named, _SAMPLE)
+    if sample.is_empty():
+        yield failed(
+            "sales",
+            f"{Code.SOURCE_EMPTY.value}: {_relation(sales)} has no rows",
+            "name the table that holds the sales",
+        )
+        return
+    yield _key(sample, sales)
+    yield from _stores(sample[columns.store_id])
+    dates, amounts = sample[columns.date], sample[columns.sales]
+    step = "write dates YYYY-MM-DD, by a view or by `query`"
+    yield _readable("dates", dates, _days(dates).is_null(), config.max_rejected, step)
+    step = "write amounts as plain numbers with a decimal point, such as 1234.56"
+    yield _readable("amounts", amounts, _no_number(amounts), config.max_rejected, step)
+
+
+def _key(sample: pl.DataFrame, sales: Sales) -> Finding:
+    name = "primary key"
+    key = list(sales.primary_key)
+    columns = ", ".join(key)
+    nulls = sample.filter(pl.any_horizontal(pl.col(key).is_null())).height
+    if nulls:
+        return failed(
+            name,
+            f"{Code.NULL_KEY.value}: {nulls:,} of {sample.height:,} rows have no {columns}",
+            "choose columns that every row has",
+        )
+    different = sample.unique()
+    twice = different.height - different.select(key).n_unique()
+    if twice and sales.watermark is None:
+        return failed(
+            name,
+            f"{Code.CONFLICTING_DUPLICATE.value}: {columns} does not tell the rows apart: "
+            f"{twice:,} of {sample.height:,} have the key of another and differ from it",
+            "add the column that tells lines apart to `primary_key`, or name the `watermark` "
+            "that says which version holds",
+        )
+    if twice > sample.height // 10:
+        return warning(
+            name,
+            f"{twice:,} of {sample.height:,} rows have the key {columns} of another; of each "
+            "key only the newest row will count",
+            "if they are different sales, add the column that tells them apart",
+        )
+    return ok(name, f"{columns} tells the rows apart ({sample.height:,} looked at)")
+
+
+def _stores(values: pl.Series) -> Iterator[Finding]:
+    if values.dtype.is_float() or (
+        values.dtype == pl.String and bool(values.drop_nulls().str.contains(r"^\d+\.0$").all())
+        and values.drop_nulls().len()
+    ):  # fmt: skip
+        yield failed(
+            "stores",
+            f"{Code.IDENTIFIER_IS_FLOAT.value}: store identifiers look like "
+            f"{values.drop_nulls().cast(pl.String).first()!r}",
+            "give the store as text or a whole number, by a view or by `query`",
+        )
+        return
+    n = values.n_unique()
+    yield ok(
+        "stores", f"{n:,} stores in the rows looked at, such as {values.drop_nulls().first()!r}"
+    )
+
+
+def _readable(
+    name: str, values: pl.Series, unreadable: pl.Series, allowed: float, step: str
+) -> Finding:
+    bad = int(unreadable.sum())
+    if not bad:
+        return ok(name, f"all of {len(values):,} looked at can be read")
+    example = values.filter(unreadable).first()
+    sentence = f"{bad:,} of {len(values):,} cannot be read, such as {example!r}"
+    if bad > allowed * len(values):
+        return failed(name, f"{sentence}: more than max_rejected allows", step)
+    return warning(name, f"{sentence}; they will go to rejected_rows", step)
+
+
+def _no_number(values: pl.Series) -> pl.Series:
+    return ~values.cast(pl.Float64, strict=False).is_finite().fill_null(value=False)
+
+
+def _days(values: pl.Series) -> pl.Series:
+    """The dates; null where a value is none."""
+    if values.dtype == pl.Date:
+        return values
+    if values.dtype == pl.Datetime:
+        return values.cast(pl.Date)
+    text = values.cast(pl.String)
+    iso = text.str.extract(r"^(\d{4}-\d{2}-\d{2})(?:$|[ T])")
+    return iso.str.to_date("%Y-%m-%d", strict=False)
+
+
+# -------------------------------------------------------------------------- the history
+
+
+def _history(source: Source, config: Config) -> Iterator[Finding]:
+    sales = config.source.sales
+    read = _read(source, _relation(sales), [sales.columns.date], _ALL)
+    days = _days(read[sales.columns.date]).drop_nulls()
+    first, newest = days.min(), days.max()
+    if not isinstance(first, date) or not isinstance(newest, date):
+        return
+    yield from guarded("frequency", lambda: _frequency(days, config.series.frequency))
+    through = newest
+    if isinstance(sales.through, date):
+        through = sales.through
+        yield _through(through, newest, "storecast.yaml")
+    elif sales.through is not None:
+        log = sales.through
+        told = _days(_read(source, Relation(table=log.table), [log.column], _ALL)[log.column])
+        latest = told.max()
+        if not isinstance(latest, date):
+            yield failed(
+                "through",
+                f"{Code.SOURCE_THROUGH_INVALID.value}: {log.table}.{log.column} has no date "
+                "YYYY-MM-DD",
+                "name the column of the load log that says how far the source is complete",
+            )
+            return
+        through = latest
+        yield _through(through, newest, f"{log.table}.{log.column}")
+    else:
+        yield ok(
+            "through",
+            f"complete through {newest}, the newest sale; rows of a day that is not over yet "
+            "would be taken as whole",
+            "name a load log or a date by `source.sales.through` where days arrive in parts",
+        )
+    yield _windows(config, first, through)
+
+
+def _through(through: date, newest: date, who: str) -> Finding:
+    if through > newest + timedelta(days=62):
+        return warning(
+            "through",
+            f"{who} says complete through {through}, but the newest sale is of {newest}: what "
+            "lies between will count as no sales",
+            "check the date",
+        )
+    return ok("through", f"complete through {through}, by {who}; the newest sale is of {newest}")
+
+
+_WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
+
+
+def _frequency(days: pl.Series, frequency: str) -> Iterator[Finding]:
+    unique = days.unique()
+    if len(unique) < 3:
+        return
+    weekdays = unique.dt.weekday().unique().to_list()
+    first_of_month = bool((unique.dt.day() == 1).all())
+    last_of_month = bool((unique.dt.offset_by("1d").dt.day() == 1).all())
+    better = None
+    if (first_of_month or last_of_month) and frequency not in ("MS", "ME"):
+        better = "MS" if first_of_month else "ME"
+        reason = f"every date is the {'first' if first_of_month else 'last'} day of a month"
+    elif len(weekdays) == 1 and frequency == "D":
+        better = f"W-{_WEEKDAYS[weekdays[0] - 1]}"
+        reason = f"every date is a {_WEEKDAYS[weekdays[0] - 1]}"
+    if better is not None:
+        yield warning(
+            "frequency",
+            f"{reason}, but series.frequency is {frequency}: the periods between would have no "
+            "sales",
+            f"series.frequency: {better}",
+        )
+        return
+    yield ok("frequency", f"{frequency} fits {len(unique):,} different dates")
+
+
+def _windows(config: Config, first: date, through: date) -> Finding:
+    validation, horizon = config.validation, config.forecast.horizon
+    until = min(through, config.training.until or through)
+    start = max(first, config.training.from_)
+    found = cutoffs(config.rules(), until, horizon, validation.windows, validation.step, start)
+    return ok(
+        "history",
+        f"{first} to {through}: room for {len(found)} windows, cutoffs {found[0]} to {found[-1]}",
+    )
