@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from storecast.config import Config, load_config, parse_config
+from storecast.config import Config
+from storecast.configfile import load_config, parse_config
 from storecast.errors import Code, ConfigurationError, NotServedError
 
 MINIMAL: dict[str, Any] = {
@@ -180,7 +181,7 @@ def test_accents_in_names_are_normalised_in_our_tables() -> None:
 
 
 def test_the_json_schema_names_every_section() -> None:
-    from storecast.config import json_schema
+    from storecast.configfile import json_schema
 
     assert set(json_schema()["properties"]) == {
         f.alias or n for n, f in Config.model_fields.items()

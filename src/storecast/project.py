@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storecast.config import FILE_NAME, Config, load_config
+from storecast.config import Config
+from storecast.configfile import FILE_NAME, load_config
 from storecast.core.schema import TableSpec
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ class TestDemo:
         assert not list(tmp_path.iterdir())
 
     def test_the_configuration_is_valid(self, tmp_path: Path, quick_build: list[Path]):
-        from storecast.config import load_config
+        from storecast.configfile import load_config
 
         config = load_config(init_demo(tmp_path, "iowa").configuration)
         assert config.series.frequency == "W-SUN"
@@ -292,7 +292,7 @@ class TestFrom:
 
     @pytest.mark.parametrize("days", [8, 30, 100, 400, 1500])
     def test_windows_fit_every_length_of_history(self, tmp_path: Path, days: int):
-        from storecast.config import load_config
+        from storecast.configfile import load_config
 
         file = tmp_path / "x.csv"
         file.write_text("\n".join(["store,date,sales", *(f"1,{day},1" for day in daily(days))]))
