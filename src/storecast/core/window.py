@@ -18,7 +18,7 @@ import polars as pl
 from storecast.core import skeleton
 from storecast.core.calendar import Frequency
 from storecast.core.panel import Grid, History, SeriesRules, forced_closed, lives, masked
-from storecast.errors import Code, ConfigurationError, InputError
+from storecast.errors import Code, ContractError, InputError
 
 date = dt.date
 
@@ -205,7 +205,7 @@ def cutoffs(
         first_day: the first day of the history.
 
     Raises:
-        ConfigurationError: HISTORY_TOO_SHORT, with the numbers.
+        ContractError: HISTORY_TOO_SHORT, with the numbers.
     """
     frequency = rules.frequency
     last = frequency.complete(through) - horizon
@@ -214,7 +214,7 @@ def cutoffs(
     ordinals = list(islice(_steps(frequency, last, step, earliest), windows))
     if len(ordinals) < windows:
         complete = max(frequency.complete(through) - first + 1, 0)
-        raise ConfigurationError(
+        raise ContractError(
             Code.HISTORY_TOO_SHORT,
             f"{windows} windows of {horizon} periods do not fit into {complete} complete periods",
             where=f"{frequency.first_day(first)} to {through}, {frequency}",

@@ -1,0 +1,207 @@
+"""How good forecasts were, by the project's definitions (docs/metrics.md).
+
+WAPE, bias and WQL are pooled over the stores and steps of a cutoff; MASE, RMSSE and SQL are
+scaled by each store, meaned over stores; all are then meaned over cutoffs. The scaled errors
+are those of Hyndman & Koehler (2006), "Another look at measures of forecast accuracy",
+International Journal of Forecasting 22(4); the quantile losses are, as in fev, twice the pinball
+loss, so that at the median alone they equal the absolute error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import polars as pl
+
+from storecast.core.schema import METRICS, quantile_column
+from storecast.errors import Code, ModelError
+
+if TYPE_CHECKING:
+    from storecast.core.panel import SeriesRules
+
+FILLED: Final = "filled"
+_STORE: Final = ["cutoff", "store_id"]
+
+
+def scale(past_rows: pl.DataFrame, season: int) -> pl.DataFrame:
+    """Each store's own yardstick, from its known history to a cutoff.
+
+    Args:
+        past_rows: store_id, period, sales (null is unknown), sorted and without gaps.
+        season: m, in periods.
+
+    Returns:
+        store_id, scale = mean of the absolute y(t) − y(t−m), scale_sq = mean
+        (y(t) − y(t−m))², differences (how many were known), sorted by store_id. The scales are null where there are fewer
+        than m differences.
+    """
+    difference = pl.col("sales").fill_nan(None)
+    difference = (difference - difference.shift(season)).alias("difference")
+    enough = pl.col("differences") >= season
+    return (
+        past_rows.lazy()
+        .group_by("store_id", maintain_order=True)
+        .agg(difference)
+        .with_columns(
+            scale=pl.col("difference").list.eval(pl.element().abs()).list.mean(),
+            scale_sq=pl.col("difference").list.eval(pl.element() ** 2).list.mean(),
+            differences=pl.col("difference").list.drop_nulls().list.len().cast(pl.Int64),
+        )
+        .select(
+            "store_id",
+            pl.when(enough).then("scale").alias("scale"),
+            pl.when(enough).then("scale_sq").alias("scale_sq"),
+            "differences",
+        )
+        .sort("store_id")
+        .collect()
+    )
+
+
+def central_interval(quantiles: Sequence[float]) -> tuple[float, float] | None:
+    """The widest central interval whose two levels are both there; None without any."""
+    levels = sorted(q for q in quantiles if q < 0.5)
+    for low in levels:
+        for high in quantiles:
+            if abs(low + high - 1) < 1e-9:
+                return low, high
+    return None
+
+
+def nominal_coverage(quantiles: Sequence[float]) -> float | None:
+    """The share that ``coverage`` should be: 0.8 for 0.1 … 0.9; None without an interval."""
+    interval = central_interval(quantiles)
+    return None if interval is None else interval[1] - interval[0]
+
+
+def score(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl.DataFrame:
+    """Every metric, for each group of ``by`` (``model``, ``segment``, ``step``, ``store_id``, …).
+
+    With y sales, f the point forecast, s(i) the scale of store i:
+
+    - wape = Σ|y−f| / Σ|y|, bias = Σ(f−y) / Σ|y|, wql = Σ quantile loss / Σ|y|, each pooled over
+      the stores and steps of a cutoff, then the mean over cutoffs;
+    - mase = mean of |y−f| / s(i), sql = mean of quantile loss / s(i), rmsse = √(mean (y−f)² /
+      scale_sq(i)): over a store's steps, then the mean over stores, then over cutoffs;
+    - quantile loss is 2 × pinball, averaged over the levels;
+    - coverage is the share of open periods within the central interval (both ends inclusive), of
+      a cutoff, then the mean over cutoffs. Its nominal value is ``nominal_coverage``.
+
+    A row of unknown sales is not scored. A store without scale, or with one of zero, is left
+    out of mase, sql and rmsse and counted; a cutoff in which a metric is undefined is left out
+    of its mean. A metric that is nowhere defined is null.
+
+    Args:
+        frame: cutoff, store_id, sales, forecast, the quantile columns, scale and scale_sq, the
+            columns of ``by``; optional: open (bool; absent: all are), origin (``filled`` is
+            counted). One row a store-period that was forecast.
+        rules: for its quantiles.
+        by: columns to group by.
+
+    Returns:
+        the columns of ``by`` (sorted), the columns of ``schema.METRICS``, n_scored, n_filled,
+        n_unknown (rows of unknown sales), n_unscaled (stores of a cutoff left out of the scaled
+        metrics), n_cutoffs. One row a group; without ``by`` one row.
+
+    Raises:
+        ModelError: MODEL_OUTPUT_INVALID where a row to score has no finite forecast: a store
+            must not leave the average in silence.
+    """
+    quantiles = [quantile_column(q) for q in rules.quantiles]
+    by = list(dict.fromkeys(by))
+    rows = frame.lazy().with_columns(pl.col("sales").fill_nan(None))
+    known = rows.filter(pl.col("sales").is_not_null())
+    _refuse_holes(known, ["forecast", *quantiles])
+
+    stores = known.with_columns(**_errors(frame, rules)).group_by(_unique(by, _STORE), maintain_order=True).agg(
+        pl.col("_abs", "_ql", "_signed", "_actual", "_within", "_open", "_filled").sum(),
+        _mean_abs=pl.col("_abs").mean(),
+        _mean_sq=pl.col("_sq").mean(),
+        _mean_ql=pl.col("_ql").mean(),
+        _rows=pl.len(),
+        _scale=pl.col("scale").cast(pl.Float64).fill_nan(None).first(),
+        _scale_sq=pl.col("scale_sq").cast(pl.Float64).fill_nan(None).first(),
+    )  # fmt: skip
+    scale_of = pl.when(pl.col("_scale") > 0).then("_scale")
+    square_of = pl.when(pl.col("_scale_sq") > 0).then("_scale_sq")
+    actual = pl.when(pl.col("_actual").sum() > 0).then(pl.col("_actual").sum())
+    cutoffs = stores.group_by(_unique(by, ["cutoff"]), maintain_order=True).agg(
+        wape=pl.col("_abs").sum() / actual,
+        mase=(pl.col("_mean_abs") / scale_of).mean(),
+        rmsse=(pl.col("_mean_sq") / square_of).sqrt().mean(),
+        bias=pl.col("_signed").sum() / actual,
+        sql=(pl.col("_mean_ql") / scale_of).mean(),
+        wql=pl.col("_ql").sum() / actual,
+        coverage=pl.col("_within").sum() / pl.when(pl.col("_open").sum() > 0).then(
+            pl.col("_open").sum()
+        ),
+        n_scored=pl.col("_rows").sum(),
+        n_filled=pl.col("_filled").sum(),
+        n_unscaled=scale_of.is_null().sum(),
+    )  # fmt: skip
+    counted = ("n_scored", "n_filled", "n_unscaled")
+    keys = [pl.col(name) for name in by] or [pl.lit(0, pl.Int32).alias("_all")]
+    scores = cutoffs.group_by(keys, maintain_order=True).agg(
+        *(pl.col(m).mean() for m in METRICS),
+        *(pl.col(n).sum().cast(pl.Int64) for n in counted),
+        n_cutoffs=pl.len().cast(pl.Int64),
+    )
+    unknown = rows.group_by(keys, maintain_order=True).agg(
+        n_unknown=pl.col("sales").is_null().sum().cast(pl.Int64)
+    )
+    if frame.is_empty() and not by:
+        unknown = pl.LazyFrame({"_all": [0], "n_unknown": [0]}, schema_overrides={"_all": pl.Int32})
+    merged = unknown.join(scores, on=by or "_all", how="left", nulls_equal=True)
+    return (
+        merged.with_columns(pl.col(*counted, "n_cutoffs").fill_null(0))
+        .select(*by, *METRICS, "n_scored", "n_filled", "n_unknown", "n_unscaled", "n_cutoffs")
+        .sort(by or ["n_scored"])
+        .collect()
+    )
+
+
+def _errors(frame: pl.DataFrame, rules: SeriesRules) -> dict[str, pl.Expr]:
+    """What each row adds to the sums."""
+    y, f = pl.col("sales"), pl.col("forecast")
+    losses = []
+    for level in rules.quantiles:
+        error = y - pl.col(quantile_column(level))
+        losses.append(2 * pl.max_horizontal(level * error, (level - 1) * error))
+    is_open = pl.col("open") if "open" in frame.columns else pl.lit(True)
+    filled = pl.col("origin") == FILLED if "origin" in frame.columns else pl.lit(False)
+    interval = central_interval(rules.quantiles)
+    within = is_open_within = pl.lit(False)
+    if interval is not None:
+        low, high = (pl.col(quantile_column(level)) for level in interval)
+        within = y.is_between(low, high)
+        is_open_within = is_open
+    return {
+        "_abs": (y - f).abs(),
+        "_sq": (y - f) ** 2,
+        "_signed": f - y,
+        "_actual": y.abs(),
+        "_ql": pl.sum_horizontal(losses) / len(losses) if losses else pl.lit(None, pl.Float64),
+        "_within": (within & is_open_within).cast(pl.Int64),
+        "_open": is_open_within.cast(pl.Int64),
+        "_filled": filled.cast(pl.Int64),
+    }
+
+
+def _refuse_holes(known: pl.LazyFrame, columns: list[str]) -> None:
+    finite = [pl.col(c).cast(pl.Float64).is_finite().fill_null(False) for c in columns]
+    holes = known.filter(~pl.all_horizontal(finite)).select(_STORE).collect()
+    if holes.is_empty():
+        return
+    stores = holes["store_id"].unique().sort().to_list()
+    raise ModelError(
+        Code.MODEL_OUTPUT_INVALID,
+        f"{holes.height} rows to score have no finite forecast",
+        where=f"stores {', '.join(map(repr, stores[:5]))}{' …' if len(stores) > 5 else ''}",
+        expected=f"a finite number in {', '.join(columns)}",
+        found="null, NaN or infinite",
+    )
+
+
+def _unique(by: list[str], further: list[str]) -> list[str]:
+    return list(dict.fromkeys([*by, *further]))
