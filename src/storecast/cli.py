@@ -538,7 +538,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point: exits with the code of SPEC.md."""
     wants_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
-        code = cli.main(args=arguments, standalone_mode=False)
+        code = cli.main(args=arguments, prog_name="storecast", standalone_mode=False)
     except click.exceptions.Abort:
         code = _INTERRUPTED
     except click.ClickException as fault:
