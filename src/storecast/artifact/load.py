@@ -13,7 +13,7 @@ from storecast.artifact.save import FORMAT, FRAMES, MANIFEST, digest, files_in
 from storecast.artifact.unified import UnifiedForecaster
 from storecast.core.panel import History, SeriesRules
 from storecast.errors import Code, ModelError
-from storecast.models.base import Recipe, create, from_state
+from storecast.models.base import Recipe, create, restore
 from storecast.models.calibration import Conformal
 
 
@@ -33,7 +33,7 @@ def load(folder: Path) -> UnifiedForecaster:
     stateless = create(recipe).stateless
     return UnifiedForecaster(
         recipe=recipe,
-        model=None if stateless else from_state(recipe, _state(folder)),
+        model=None if stateless else restore(recipe, _state(folder)),
         conformal=Conformal.from_json(_text(folder, "conformal.json"))
         if calibration.exists()
         else None,

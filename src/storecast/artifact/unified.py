@@ -1,0 +1,233 @@
+"""UnifiedForecaster: one object that takes a history and gives a forecast, alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import polars as pl
+
+from storecast.core.panel import History, SeriesRules
+from storecast.core.schema import quantile_column
+from storecast.core.window import Window, cut
+from storecast.errors import Code, InputError
+from storecast.models.base import (
+    Forecaster,
+    Recipe,
+    checked,
+    create,
+    finish,
+    quantile_columns,
+)
+from storecast.models.calibration import Conformal, store_scales
+
+
+def output_schema(rules: SeriesRules) -> dict[str, pl.DataType]:
+    """The columns of a forecast, in order, with their types; the same when it has no row."""
+    return {
+        "store_id": pl.String(),
+        "date": pl.Date(),
+        "cutoff": pl.Date(),
+        "step": pl.Int32(),
+        "forecast": pl.Float64(),
+        "forecast_mean": pl.Float64(),
+        **{quantile_column(q): pl.Float64() for q in rules.quantiles},
+        "basis": pl.String(),
+    }
+
+
+@dataclass(frozen=True)
+class UnifiedForecaster:
+    """A recipe, what it learnt, and everything else that a forecast needs.
+
+    Attributes:
+        recipe: which model, with what parameters.
+        model: the fitted model; None where the recipe is fitted at each forecast.
+        conformal: the quantile calibration, where one was learnt.
+        rules: what a series is.
+        tail: what the tables said at the cutoff, for a forecast from nothing but a date.
+        cutoff: last day that the training knew.
+        fingerprint: of the data that it was fitted on.
+        stores: the stores of the training, sorted.
+    """
+
+    recipe: Recipe
+    model: Forecaster | None
+    conformal: Conformal | None
+    rules: SeriesRules
+    tail: History
+    cutoff: date
+    fingerprint: str
+    stores: tuple[str, ...]
+
+    @classmethod
+    def fit(
+        cls, recipe: Recipe, history: History, cutoff: date, conformal: Conformal | None
+    ) -> UnifiedForecaster:
+        """Fit ``recipe`` on what was known at ``cutoff`` and put the whole together."""
+        rules = history.rules
+        window = cut(history, cutoff, rules.horizon)
+        model = create(recipe)
+        if not model.stateless:
+            model.fit(window.past)
+        return cls(
+            recipe=recipe,
+            model=None if model.stateless else model,
+            conformal=conformal,
+            rules=rules,
+            tail=until(history, cutoff),
+            cutoff=cutoff,
+            fingerprint=fingerprint(history, cutoff),
+            stores=tuple(window.past.stores["store_id"].to_list()),
+        )
+
+    def forecast(
+        self,
+        history: History | None = None,
+        cutoff: date | None = None,
+        horizon: int | None = None,
+    ) -> pl.DataFrame:
+        """Forecast every open store of ``history`` for the periods after ``cutoff``.
+
+        A store that never had a sale gets the cold-start forecast: it is taken to be one
+        of the stores that have a history, none likelier than another, so that its quantiles are
+        those of their point forecasts, step by step. A store known to be closed gets none, and
+        a day known to be closed is exactly 0.
+
+        Args:
+            history: None: the packed one.
+            cutoff: last day of a complete period; None: of the history's last one.
+            horizon: periods; None: the packed horizon.
+
+        Returns:
+            One row a store and step, sorted, with the columns of ``output_schema``.
+
+        Raises:
+            InputError: HORIZON_TOO_LONG, CUTOFF_INVALID.
+            ModelError: MODEL_FAILED, MODEL_OUTPUT_INVALID.
+        """
+        told = self.tail if history is None else history
+        told = replace(told, rules=self.rules)
+        if cutoff is None:
+            frequency = self.rules.frequency
+            cutoff = frequency.last_day(frequency.complete(told.through))
+        window = cut(told, cutoff, self._horizon(horizon))
+        return predicted(self.recipe, self.model, self.conformal, window, unsold(told, window))
+
+    def _horizon(self, horizon: int | None) -> int:
+        if horizon is None:
+            return self.rules.horizon
+        if horizon > self.rules.horizon:
+            raise InputError(
+                Code.HORIZON_TOO_LONG,
+                "the horizon is longer than the one that was validated and packed",
+                where="horizon",
+                expected=f"1 to {self.rules.horizon} periods",
+                found=str(horizon),
+                next_step="set forecast.horizon, validate and deploy again",
+            )
+        if horizon < 1:
+            raise InputError(
+                Code.INPUT_INVALID,
+                "the horizon is not a positive number of periods",
+                where="horizon",
+                expected=f"1 to {self.rules.horizon} periods",
+                found=str(horizon),
+            )
+        return horizon
+
+
+def predicted(
+    recipe: Recipe,
+    model: Forecaster | None,
+    conformal: Conformal | None,
+    window: Window,
+    cold: Sequence[str] = (),
+) -> pl.DataFrame:
+    """The whole road from a window to finished rows.
+
+    Args:
+        recipe: which model.
+        model: the fitted one; None: one is fitted on the window's past.
+        conformal: the calibration of a model without quantiles of its own.
+        window: what is known, and what is to be forecast.
+        cold: stores that get the cold-start forecast.
+    """
+    past, future, rules = window.past, window.future, window.past.rules
+    if model is None:
+        model = create(recipe)
+        model.fit(past)
+    frame = checked(model.predict(past, future), future, rules)
+    if not set(quantile_columns(rules)) <= set(frame.columns):
+        calibration = conformal or Conformal(tuple(rules.quantiles), rules.point)
+        frame = calibration.apply(frame, store_scales(past))
+    frame = finish(_with_cold_start(frame, window, cold), future, rules)
+    frame = frame.with_columns(pl.lit(window.cutoff).alias("cutoff"))
+    return frame.select(pl.col(n).cast(t) for n, t in output_schema(rules).items())
+
+
+def unsold(history: History, window: Window) -> list[str]:
+    """Stores of the window that never had a sale and are not silent for long either."""
+    rules = window.past.rules
+    last = rules.frequency.label(rules.frequency.complete(window.cutoff))
+    sold = history.sales.filter(pl.col("date") <= last).get_column("store_id").unique()
+    stores = window.past.stores.filter(~pl.col("dormant"))
+    return stores.join(sold.to_frame(), on="store_id", how="anti")["store_id"].to_list()
+
+
+def _with_cold_start(frame: pl.DataFrame, window: Window, cold: Sequence[str]) -> pl.DataFrame:
+    """Replace the rows of the stores in ``cold``, and add ``basis``."""
+    rules = window.past.rules
+    warm = ~frame.get_column("store_id").is_in(list(cold))
+    closed = window.future.rows.get_column("closed")
+    frame = frame.with_columns(
+        pl.when(pl.lit(closed))
+        .then(pl.lit("closed"))
+        .when(pl.lit(warm))
+        .then(pl.lit("model"))
+        .otherwise(pl.lit("cold_start"))
+        .alias("basis")
+    )
+    others = frame.filter(warm & ~closed)
+    if warm.all() or others.is_empty():
+        return frame
+    point = pl.col("forecast")
+    rule = others.group_by("step").agg(
+        (point.median() if rules.point == "median" else pl.col("forecast_mean").mean()).alias(
+            "forecast"
+        ),
+        pl.col("forecast_mean").mean(),
+        *(
+            point.quantile(level, interpolation="linear").alias(quantile_column(level))
+            for level in rules.quantiles
+        ),
+    )
+    numbers = [n for n in rule.columns if n != "step"]
+    looked_up = frame.select("step").join(rule, on="step", how="left", maintain_order="left")
+    return frame.with_columns(
+        # on a day on which all the others are closed, there is nothing to take after
+        pl.when(pl.lit(warm)).then(pl.col(n)).otherwise(looked_up[n].fill_null(0.0)).alias(n)
+        for n in numbers
+    )
+
+
+def until(history: History, cutoff: date) -> History:
+    """The history without the sales after ``cutoff``; known covariates stay."""
+    frequency = history.rules.frequency
+    last = frequency.label(frequency.complete(cutoff))
+    return replace(history, sales=history.sales.filter(pl.col("date") <= last), through=cutoff)
+
+
+def fingerprint(history: History, cutoff: date) -> str:
+    """SHA-256 over every value that a fit at ``cutoff`` can see."""
+    told = until(history, cutoff)
+    total = hashlib.sha256(f"{cutoff} {told.rules.to_json()}".encode())
+    for name in ("sales", "stores", "store_versions", "covariates", "covariates_by_date",
+                 "covariate_versions"):  # fmt: skip
+        frame = getattr(told, name)
+        if frame is not None:
+            total.update(name.encode())
+            total.update(frame.sort(frame.columns).write_csv().encode())
+    return total.hexdigest()

@@ -1,0 +1,116 @@
+"""save and load: plain files, each answered for by the manifest."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from chains import FIRST, history, recipe
+
+from storecast.artifact.load import check, load
+from storecast.artifact.save import MANIFEST, save
+from storecast.artifact.unified import UnifiedForecaster
+from storecast.errors import Code, ModelError
+
+CUTOFF = FIRST + timedelta(days=199)
+KINDS = ("seasonal_naive", "local_level", "lightgbm")
+
+
+def fitted(kind: str) -> UnifiedForecaster:
+    parameters = {"n_estimators": 5} if kind == "lightgbm" else {}
+    return UnifiedForecaster.fit(recipe(kind, **parameters), history(), CUTOFF, None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("artefact") / "forecaster"
+    save(fitted("lightgbm"), place)
+    return place
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_loaded_forecasts_the_same_to_the_bit(kind: str, tmp_path: Path) -> None:
+    forecaster = fitted(kind)
+    digest = save(forecaster, tmp_path / "a")
+    loaded = load(tmp_path / "a")
+    assert loaded.forecast().equals(forecaster.forecast())
+    assert loaded.forecast(history(("new", "x"))).equals(forecaster.forecast(history(("new", "x"))))
+    assert (loaded.recipe, loaded.rules, loaded.stores) == (
+        forecaster.recipe,
+        forecaster.rules,
+        forecaster.stores,
+    )
+    assert check(tmp_path / "a") == digest
+
+
+def test_a_recipe_without_state_is_fitted_on_the_history_that_is_given(tmp_path: Path) -> None:
+    forecaster = fitted("local_level")
+    assert forecaster.model is None
+    save(forecaster, tmp_path / "a")
+    assert not (tmp_path / "a" / "model").exists()
+
+
+def every_file(folder: Path) -> list[str]:
+    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+
+
+def test_a_changed_byte_in_any_file_is_refused(folder: Path) -> None:
+    names = [n for n in every_file(folder) if n != MANIFEST]
+    assert len(names) > 6
+    for name in names:
+        file = folder / name
+        before = file.read_bytes()
+        file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        with pytest.raises(ModelError) as refused:
+            load(folder)
+        file.write_bytes(before)
+        assert refused.value.code is Code.ARTIFACT_TAMPERED
+        assert name in str(refused.value)
+    load(folder)
+
+
+def test_a_missing_and_an_added_file_are_refused(folder: Path) -> None:
+    added = folder / "model" / "added.bin"
+    added.write_bytes(b"x")
+    with pytest.raises(ModelError, match=r"added\.bin"):
+        check(folder)
+    added.rename(folder.parent / "added.bin")
+    rules = folder / "rules.json"
+    text = rules.read_bytes()
+    rules.unlink()
+    with pytest.raises(ModelError, match=r"rules\.json"):
+        check(folder)
+    rules.write_bytes(text)
+
+
+@pytest.mark.parametrize("broken", ["", "[]", '{"format": "x"}', '{"files": {}}', "\x80"])
+def test_a_manifest_that_is_none_is_refused(broken: str, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(broken.encode("latin-1"))
+    with pytest.raises(ModelError) as refused:
+        load(tmp_path)
+    assert refused.value.code is Code.ARTIFACT_TAMPERED
+
+
+def test_a_newer_format_is_refused_by_its_number(folder: Path) -> None:
+    file = folder / MANIFEST
+    before = file.read_text("utf-8")
+    file.write_text(json.dumps({**json.loads(before), "format": 2}), "utf-8")
+    with pytest.raises(ModelError) as refused:
+        load(folder)
+    file.write_text(before, "utf-8")
+    assert refused.value.code is Code.ARTIFACT_FORMAT_UNKNOWN
+    assert refused.value.found is not None
+    assert "format 2" in refused.value.found
+
+
+def test_a_model_without_state_is_refused_by_name(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    class Stateless:
+        kind, stateless = "odd", False
+
+    odd = replace(fitted("lightgbm"), model=Stateless())  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="lightgbm"):
+        save(odd, tmp_path / "a")
