@@ -1,0 +1,490 @@
+"""Delta tables in a folder, by delta-rs: what a laptop has instead of Unity Catalog."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import deltalake
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from storecast.core.schema import Column, TableSpec
+from storecast.errors import Code, ConfigurationError, StorecastError, TableError
+
+_KEY = "storecast.key"
+_GONE = "storecast_gone"
+_BATCH = 65_536
+
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader
+
+
+class LocalTables:
+    """Tables of one catalog and schema, each in its folder under ``root``.
+
+    Args:
+        root: the folder of the catalog and schema; made at the first write.
+        retention_days: how far back time travel must reach.
+    """
+
+    def __init__(self, root: Path, retention_days: int) -> None:
+        self._root = root
+        self._retention = f"interval {retention_days} days"
+
+    # ------------------------------------------------------------------ looking
+
+    def names(self) -> list[str]:
+        """Names of the tables that exist, sorted."""
+        return sorted(log.parent.name for log in self._root.glob("*/_delta_log") if _begun(log))
+
+    def spec_of(self, name: str) -> pa.Schema:
+        """The Arrow schema of an existing table (raises TABLE_NOT_FOUND)."""
+        return _schema(self._open(name))
+
+    def version(self, name: str) -> int | None:
+        """The newest version, None where the table does not exist."""
+        return self._open(name).version() if self._exists(name) else None
+
+    def history(self, name: str) -> list[Mapping[str, Any]]:
+        """Commits, newest first: version, timestamp (ISO 8601), operation, metrics."""
+        return [
+            {
+                "version": commit["version"],
+                "timestamp": datetime.fromtimestamp(commit["timestamp"] / 1000, UTC).isoformat(),
+                "operation": commit["operation"],
+                "parameters": commit.get("operationParameters", {}),
+                "metrics": commit.get("operationMetrics", {}),
+            }
+            for commit in sorted(
+                self._open(name).history(), key=lambda c: int(c["version"]), reverse=True
+            )
+        ]
+
+    def scan(
+        self,
+        name: str,
+        *,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> pa.RecordBatchReader:
+        """Stream a table at a version (None: the newest). ``where`` is a SQL condition."""
+        table = self._open(name, version)
+        schema = _schema(table)
+        table_columns = schema.names
+        wanted = list(columns) if columns is not None else table_columns
+        unknown = [c for c in wanted if c not in table_columns]
+        if unknown:
+            raise TableError(
+                Code.TABLE_SCHEMA_MISMATCH,
+                f"table {name} has no column {', '.join(unknown)}",
+                where=name,
+                expected=", ".join(table_columns),
+            )
+        schema = pa.schema([schema.field(c) for c in wanted])
+        needed = [c for c in table_columns if c in wanted or (where is not None and c in where)]
+        rows = table.to_pyarrow_dataset().scanner(columns=needed, batch_size=_BATCH).to_reader()
+        return pa.RecordBatchReader.from_batches(schema, _read(name, rows, schema, where))
+
+    # ------------------------------------------------------------------ changing
+
+    def create(self, spec: TableSpec) -> None:
+        """Create an empty table, or add missing nullable columns.
+
+        Raises:
+            ConfigurationError: CONFIG_CHANGED where a column would go, change its type,
+                or the key would change.
+        """
+        if not self._exists(spec.name):
+            with _translated(spec.name):
+                DeltaTable.create(
+                    str(self._root / spec.name),
+                    deltalake.Schema([_field(spec, c) for c in spec.columns]),
+                    name=spec.name,
+                    description=spec.description,
+                    configuration={
+                        "delta.deletedFileRetentionDuration": self._retention,
+                        "delta.logRetentionDuration": self._retention,
+                    },
+                )
+        self._extend(spec)
+
+    def _extend(self, spec: TableSpec) -> None:
+        table = self._open(spec.name)
+        _check_unchanged(spec, table)
+        have = {f.name for f in table.schema().fields}
+        added = [c for c in spec.columns if c.name not in have]
+        constraints = {
+            name: condition
+            for name, condition in spec.checks
+            if f"delta.constraints.{name}" not in table.metadata().configuration
+        }
+        with _translated(spec.name):
+            if added:
+                table.alter.add_columns([_field(spec, c) for c in added])
+            for name, condition in constraints.items():
+                self._open(spec.name).alter.add_constraint({name: condition})
+
+    def merge(
+        self,
+        spec: TableSpec,
+        rows: Rows,
+        *,
+        delete: pa.Table | None = None,
+        append: bool = False,
+    ) -> int:
+        """Upsert ``rows`` by the primary key and remove the keys in ``delete``: one commit.
+
+        ``append`` says that the caller knows no key to exist (a first load). No rows and no
+        deletion commit nothing. Returns the version now current.
+
+        Raises:
+            TableError: TABLE_SCHEMA_MISMATCH, TABLE_KEY_VIOLATION (a null key, or one twice),
+                TABLE_CONSTRAINT_VIOLATION, TABLE_WRITE_FAILED. The table is as before.
+        """
+        table = self._open(spec.name)
+        if append:
+            if delete is not None and delete.num_rows:
+                raise ValueError("an append deletes nothing")
+            return self._write(spec, table, rows, "append")
+        wanted = _checked_all(spec, table, rows)
+        gone = _marked_gone(spec, wanted.schema, delete)
+        if wanted.num_rows + gone.num_rows == 0:
+            return table.version()
+        source = pa.concat_tables([_marked(wanted), gone])
+        _refuse_double(spec, source)
+        with _translated(spec.name):
+            (
+                table.merge(
+                    source,
+                    " AND ".join(f"t.{k} = s.{k}" for k in spec.primary_key),
+                    source_alias="s",
+                    target_alias="t",
+                )
+                .when_matched_delete(f"s.{_GONE}")
+                .when_matched_update(
+                    {c: f"s.{c}" for c in wanted.schema.names}, predicate=f"NOT s.{_GONE}"
+                )
+                .when_not_matched_insert(
+                    {c: f"s.{c}" for c in wanted.schema.names}, predicate=f"NOT s.{_GONE}"
+                )
+                .execute()
+            )
+        return self._open(spec.name).version()
+
+    def replace(self, spec: TableSpec, rows: Rows) -> int:
+        """Make ``rows`` the whole content: one commit. Raises as ``merge``."""
+        return self._write(spec, self._open(spec.name), rows, "overwrite")
+
+    def restore(self, name: str, version: int) -> int:
+        """Make the content that of ``version``. Returns the version now current."""
+        table = self._open(name)
+        with _translated(name):
+            table.restore(version)
+        return self._open(name).version()
+
+    def _write(
+        self, spec: TableSpec, table: DeltaTable, rows: Rows, mode: Literal["append", "overwrite"]
+    ) -> int:
+        stream = _Stream(spec, table, rows)
+        if stream.empty and mode == "append":
+            return table.version()
+        with _translated(spec.name, stream):
+            deltalake.write_deltalake(table, stream.reader(), mode=mode)
+        return self._open(spec.name).version()
+
+    def _exists(self, name: str) -> bool:
+        return name.isidentifier() and _begun(self._root / name / "_delta_log")
+
+    def _open(self, name: str, version: int | None = None) -> DeltaTable:
+        if not self._exists(name):
+            raise not_found(name, self.names())
+        with _translated(name):
+            newest = DeltaTable(str(self._root / name))
+            if version is None or version == newest.version():
+                return newest
+            if not 0 <= version < newest.version():
+                raise TableError(
+                    Code.TABLE_NOT_FOUND,
+                    f"table {name} has no version {version}",
+                    where=name,
+                    expected=f"0 to {newest.version()}",
+                    found=str(version),
+                )
+            return DeltaTable(str(self._root / name), version=version)
+
+
+def not_found(name: str, names: Sequence[str]) -> TableError:
+    """TABLE_NOT_FOUND, with the nearest of the tables that exist."""
+    near = difflib.get_close_matches(name, names, 1)
+    return TableError(
+        Code.TABLE_NOT_FOUND,
+        f"there is no table {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        where=name,
+        expected=", ".join(names) or "an ingested project",
+        next_step="`storecast tables list` shows what there is",
+    )
+
+
+# ---------------------------------------------------------------------- schemas
+
+
+def _begun(log: Path) -> bool:
+    return any(log.glob("*.json")) or any(log.glob("*.checkpoint.parquet"))
+
+
+def _schema(table: DeltaTable) -> pa.Schema:
+    schema = pa.schema(table.schema().to_arrow())
+    return pa.schema([pa.field(f.name, _plain(f.type), f.nullable) for f in schema])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    return kind
+
+
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [batch.column(f.name).cast(f.type) for f in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _field(spec: TableSpec, column: Column) -> deltalake.Field:
+    metadata = {"comment": column.description}
+    if column.name in spec.primary_key:
+        metadata[_KEY] = str(spec.primary_key.index(column.name))
+    arrow = pa.field(column.name, column.type, column.nullable, metadata)
+    return deltalake.Field.from_arrow(arrow)
+
+
+def _check_unchanged(spec: TableSpec, table: DeltaTable) -> None:
+    have = {f.name: f for f in _schema(table)}
+    key = {f.metadata[_KEY]: f.name for f in table.schema().fields if _KEY in f.metadata}
+    changes = []
+    if key and tuple(key[k] for k in sorted(key, key=int)) != spec.primary_key:
+        before, now = ", ".join(key[k] for k in sorted(key, key=int)), ", ".join(spec.primary_key)
+        changes.append(f"the key is ({before}) and would be ({now})")
+    for name, is_there in have.items():
+        column = next((c for c in spec.columns if c.name == name), None)
+        if column is None:
+            changes.append(f"column {name} would go")
+        elif column.type != is_there.type:
+            changes.append(f"column {name} is {is_there.type} and would be {column.type}")
+    changes += [
+        f"column {c.name} would be new and NOT NULL"
+        for c in spec.columns
+        if c.name not in have and not c.nullable
+    ]
+    if changes:
+        raise ConfigurationError(
+            Code.CONFIG_CHANGED,
+            f"the configuration would change table {spec.name}: {'; '.join(changes)}",
+            where=spec.name,
+            expected="the columns and key of the existing table, or further nullable columns",
+            next_step="take the change back, or ingest into another `schema:`",
+        )
+
+
+# ---------------------------------------------------------------------- rows
+
+
+def _read(
+    name: str, rows: pa.RecordBatchReader, schema: pa.Schema, where: str | None
+) -> Iterator[pa.RecordBatch]:
+    with _translated(name):
+        for batch in rows if where is None else _filtered(rows, schema.names, where):
+            yield _cast(batch, schema)
+
+
+def _filtered(
+    rows: pa.RecordBatchReader, columns: Sequence[str], where: str
+) -> Iterator[pa.RecordBatch]:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        # A stream, not the dataset: DuckDB's filters on text do not fit pyarrow's (2.0.0, 25.0).
+        connection.register("scanned", rows)
+        names = ", ".join(f'"{c}"' for c in columns)
+        relation = connection.execute(f"SELECT {names} FROM scanned WHERE {where}")  # noqa: S608
+        filtered: pa.RecordBatchReader = relation.to_arrow_reader(_BATCH)
+        yield from filtered
+
+
+def _checked(spec: TableSpec, schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch in the table's own column order and types, nulls allowed where they are."""
+    if sorted(batch.schema.names) != sorted(schema.names):
+        missing = sorted(set(schema.names) - set(batch.schema.names))
+        strange = sorted(set(batch.schema.names) - set(schema.names))
+        raise TableError(
+            Code.TABLE_SCHEMA_MISMATCH,
+            f"rows for {spec.name} do not have its columns",
+            where=spec.name,
+            expected=f"missing: {', '.join(missing) or 'none'}",
+            found=f"unknown: {', '.join(strange) or 'none'}",
+        )
+    arrays = []
+    for field in schema:
+        column = batch.column(field.name)
+        if column.null_count and not field.nullable:
+            key = field.name in spec.primary_key
+            raise TableError(
+                Code.TABLE_KEY_VIOLATION if key else Code.TABLE_CONSTRAINT_VIOLATION,
+                f"{column.null_count} rows for {spec.name} have no {field.name}",
+                where=f"{spec.name}.{field.name}",
+                expected="no null",
+            )
+        try:
+            arrays.append(column.cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
+            raise TableError(
+                Code.TABLE_SCHEMA_MISMATCH,
+                f"column {field.name} of the rows for {spec.name} does not fit: {fault}",
+                where=f"{spec.name}.{field.name}",
+                expected=str(field.type),
+                found=str(column.type),
+            ) from fault
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _checked_all(spec: TableSpec, table: DeltaTable, rows: Rows) -> pa.Table:
+    schema = _schema(table)
+    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
+    return pa.Table.from_batches([_checked(spec, schema, b) for b in batches], schema)
+
+
+def _marked(rows: pa.Table) -> pa.Table:
+    kept = pa.array([False] * rows.num_rows, pa.bool_())
+    return pa.Table.from_arrays([*rows.columns, kept], schema=_with_mark(rows.schema))
+
+
+def _marked_gone(spec: TableSpec, schema: pa.Schema, delete: pa.Table | None) -> pa.Table:
+    if delete is None or delete.num_rows == 0:
+        return _with_mark(schema).empty_table()
+    columns = [
+        delete[f.name].cast(f.type)
+        if f.name in spec.primary_key
+        else pa.nulls(delete.num_rows, f.type)
+        for f in schema
+    ]
+    gone = pa.array([True] * delete.num_rows, pa.bool_())
+    return pa.Table.from_arrays([*columns, gone], schema=_with_mark(schema))
+
+
+def _with_mark(schema: pa.Schema) -> pa.Schema:
+    nullable = pa.schema([f.with_nullable(True) for f in schema])
+    return nullable.append(pa.field(_GONE, pa.bool_()))
+
+
+def _refuse_double(spec: TableSpec, rows: pa.Table) -> None:
+    keys: pl.DataFrame = pl.DataFrame(rows.select(list(spec.primary_key)))
+    double = keys.filter(keys.is_duplicated())
+    if double.height:
+        raise _double_key(spec, f"{double.height} rows, for example {double.row(0, named=True)}")
+
+
+def _double_key(spec: TableSpec, found: str) -> TableError:
+    return TableError(
+        Code.TABLE_KEY_VIOLATION,
+        f"rows for {spec.name} have one key twice",
+        where=spec.name,
+        expected=f"one row for each ({', '.join(spec.primary_key)})",
+        found=found,
+    )
+
+
+class _Stream:
+    """Rows on their way into a table, checked as they pass; a fault leaves it uncommitted.
+
+    Keys are kept as 128-bit hashes: 16 bytes a row, and no equal pair by chance.
+    """
+
+    def __init__(self, spec: TableSpec, table: DeltaTable, rows: Rows) -> None:
+        self._spec = spec
+        self._schema = _schema(table)
+        batches = iter(rows.to_batches(_BATCH) if isinstance(rows, pa.Table) else rows)
+        self._first = next((b for b in batches if b.num_rows), None)
+        self._rest = batches
+        self.empty = self._first is None
+        self.fault: BaseException | None = None
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The checked rows, once."""
+        return pa.RecordBatchReader.from_batches(self._schema, self._guarded())
+
+    def _guarded(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._passing()
+        except BaseException as fault:
+            # It crosses Arrow's C interface as text: kept here to be raised as it was.
+            self.fault = fault
+            raise
+
+    def _passing(self) -> Iterator[pa.RecordBatch]:
+        if self._first is None:
+            return
+        hashes = []
+        for batch in _chain(self._first, self._rest):
+            checked = _checked(self._spec, self._schema, batch)
+            keys: pl.DataFrame = pl.DataFrame(checked.select(list(self._spec.primary_key)))
+            hashes.append(pl.DataFrame({"a": keys.hash_rows(seed=1), "b": keys.hash_rows(seed=2)}))
+            yield checked
+        every = pl.concat(hashes)
+        if every["a"].n_unique() < every.height and every.is_duplicated().any():
+            count = int(every.is_duplicated().sum())
+            raise _double_key(self._spec, f"{count} rows share a key with another")
+
+
+def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+# ---------------------------------------------------------------------- faults
+
+
+class _translated:  # noqa: N801 - reads as the verb that it is
+    """Turn what delta-rs raises into our own error, or give back what a stream raised."""
+
+    def __init__(self, name: str, stream: _Stream | None = None) -> None:
+        self._name = name
+        self._stream = stream
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: Any, fault: BaseException | None, _trace: Any) -> None:
+        if fault is None or isinstance(fault, StorecastError):
+            return
+        if self._stream is not None and self._stream.fault is not None:
+            raise self._stream.fault
+        if isinstance(fault, Exception):
+            raise _as_table_error(self._name, fault) from fault
+
+
+_SIGNS: tuple[tuple[str, Code, str], ...] = (
+    ("validation check", Code.TABLE_CONSTRAINT_VIOLATION, "rows break a constraint of"),
+    ("violate", Code.TABLE_CONSTRAINT_VIOLATION, "rows break a constraint of"),
+    ("schema", Code.TABLE_SCHEMA_MISMATCH, "rows do not have the schema of"),
+    ("cast error", Code.TABLE_SCHEMA_MISMATCH, "rows do not have the types of"),
+)
+
+
+def _as_table_error(name: str, fault: Exception) -> TableError:
+    text = " ".join(str(fault).split())
+    for sign, code, sentence in _SIGNS:
+        if sign in text.lower():
+            return TableError(code, f"{sentence} table {name}", where=name, found=text)
+    return TableError(
+        Code.TABLE_WRITE_FAILED,
+        f"table {name} could not be read or written",
+        where=name,
+        found=text,
+        next_step="check free space and permissions of the lakehouse folder",
+    )
