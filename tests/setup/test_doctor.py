@@ -130,7 +130,8 @@ def test_no_configuration(tmp_path: Path) -> None:
 def test_every_fault_of_the_configuration_is_a_finding(clinic: Clinic) -> None:
     clinic.configure(series__frequency="weekly", forecast__horizont=3, models=["arima"])
     findings = named(clinic.check(), "configuration")
-    assert [f.status for f in findings] == ["failed"] * 3
+    assert {f.status for f in findings} == {"failed"}
+    assert len(findings) >= 3
     text = " ".join(f.sentence for f in findings)
     for part in ("series.frequency", "forecast.horizont", "did you mean 'horizon'", "arima"):
         assert part in text
@@ -187,7 +188,7 @@ def test_equal_rows_twice_are_no_fault_of_the_key(clinic: Clinic) -> None:
     assert the(clinic.check(), "primary key").status == "ok"
 
 
-@pytest.mark.parametrize("value", [1.0, "1.0"])
+@pytest.mark.parametrize("value", [1.0, "1.0"], ids=["number", "text"])
 def test_a_store_that_is_a_floating_point_number(clinic: Clinic, value: object) -> None:
     rows = [(str(i), value, f"2021-01-{i:02}", 5) for i in range(1, 29)]
     clinic.fill(rows, store_type="REAL" if isinstance(value, float) else "TEXT")
@@ -287,7 +288,7 @@ def test_a_subdivision_that_does_not_exist(clinic: Clinic) -> None:
     clinic.configure(calendar={"country": "BR", "subdivision": "ZZ"})
     finding = the(clinic.check(), "calendar")
     assert finding.status == "failed"
-    assert "SP" in str(finding.next_step)
+    assert "SP" in finding.sentence
 
 
 @pytest.mark.parametrize(

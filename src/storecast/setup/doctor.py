@@ -14,7 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storecast.config import FILE_NAME, Config, load_config
+from storecast.config import Config
+from storecast.configfile import FILE_NAME, load_config
 from storecast.errors import ConfigurationError
 from storecast.setup import source_checks
 from storecast.setup.findings import Diagnosis, Finding, failed, from_error, guarded, ok, warning
@@ -49,7 +50,8 @@ def check(root: Path, overrides: Sequence[str] = ()) -> Diagnosis:
 
 
 def _of_the_project(file: Path, overrides: Sequence[str], config: Config) -> list[Finding]:
-    found = guarded("attributes", lambda: _attributes(config))
+    found = guarded("calendar", lambda: _calendar(config))
+    found += guarded("attributes", lambda: _attributes(config))
     found += guarded("project folder", lambda: _writable(file.parent))
     project: list[Project] = []
 
@@ -165,32 +167,16 @@ def _configuration(file: Path, overrides: Sequence[str]) -> tuple[list[Finding],
             f"{file.name} is valid: {config.series.frequency}, horizon "
             f"{config.forecast.horizon}, models {names}",
         )
-        if config.calendar.country is not None:
-            yield from _calendar(config)
 
     found = guarded("configuration", parse)
     return found, read[0] if read else None
 
 
 def _calendar(config: Config) -> Iterator[Finding]:
-    import holidays
-
-    supported = holidays.list_supported_countries(include_aliases=True)
-    country, code = config.calendar.country, config.calendar.subdivision
-    if country not in supported:
-        yield failed(
-            "calendar",
-            f"there are no holidays for the country {country!r}",
-            "write an ISO 3166 code of two letters, such as BR; or null, and list `events`",
-        )
-    elif code is not None and config.rules().calendar.subdivision_attribute is None:
-        known = supported[country]
-        if code not in known:
-            yield failed(
-                "calendar",
-                f"{code!r} is neither a subdivision of {country} nor an attribute of the stores",
-                f"one of {', '.join(known)}" if known else "leave `subdivision` out",
-            )
+    config.rules()  # refuses a country or subdivision without holidays, with those there are
+    country, subdivision = config.calendar.country, config.calendar.subdivision
+    if country is not None:
+        yield ok("calendar", f"holidays of {country}{f', {subdivision}' if subdivision else ''}")
 
 
 def _attributes(config: Config) -> Iterator[Finding]:
