@@ -80,7 +80,8 @@ def checked(rows: pl.DataFrame, rules: SeriesRules) -> pl.DataFrame:
         raise invalid(
             row, f"date is not a label of frequency {frequency.code}", f"{label}", f"{day}"
         )
-    for row in (~rows.select("store_id", "date").is_first_distinct()).arg_true():
+    first = rows.select(pl.struct("store_id", "date").is_first_distinct()).to_series()
+    for row in (~first).arg_true():
         store, day = rows["store_id"][row], rows["date"][row]
         raise invalid(
             row, "store and date occur before", "one row a store and date", f"{store!r}, {day}"

@@ -14,10 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import polars as pl
+from mlflow.pyfunc.model import PythonModel
 
 from storecast.artifact import flat
 from storecast.artifact.load import check, load
@@ -38,7 +38,7 @@ _NEEDED = ("storecast", "mlflow", "numpy", "pandas", "polars", "pyarrow", "holid
 _NEEDED_BY = {"lightgbm": ("darts", "lightgbm", "scikit-learn")}
 
 
-class StoreForecaster(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+class StoreForecaster(PythonModel):
     """What ``mlflow.pyfunc.load_model`` gives back, behind MLflow's own wrapper."""
 
     forecaster: UnifiedForecaster
@@ -260,16 +260,19 @@ def log_model(folder: Path, forecaster: UnifiedForecaster) -> ModelInfo:
     """Log the artefact in ``folder`` to the active MLflow run."""
     import warnings
 
+    import mlflow.pyfunc
+
     with warnings.catch_warnings():
         # MLflow asks for type hints and an example; the signature is declared in full instead.
         warnings.simplefilter("ignore", UserWarning)
-        return mlflow.pyfunc.log_model(
+        info: ModelInfo = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(_LOADER),
             artifacts={ARTIFACT: str(folder)},
             signature=signature(forecaster.rules),
             pip_requirements=_requirements(forecaster.recipe.kind),
         )
+    return info
 
 
 def _requirements(kind: str) -> list[str]:
