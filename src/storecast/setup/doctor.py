@@ -228,10 +228,10 @@ def _tables(project: Project) -> Iterator[Finding]:
         )
     behind, ahead = [], []
     for name in existing:
-        newest, counted = project.tables.version(name), named.get(name)
+        newest, counted = project.tables.version(name), named.get(name, 0)
         if newest is None or name == "runs":
             continue
-        if counted is None or newest > counted:
+        if newest > counted:
             ahead.append(name)
         elif newest < counted:
             behind.append(name)
