@@ -83,9 +83,7 @@ def test_a_bad_row_is_quarantined_with_its_reason(
     assert (again["rows_unchanged"], again["rows_rejected"]) == (200, 1)
 
 
-def test_a_date_column_of_strings_stops_before_the_commit(
-    storecast: Storecast, shop: Shop
-) -> None:
+def test_a_date_column_of_strings_stops_before_the_commit(storecast: Storecast, shop: Shop) -> None:
     shop.sql(INSERT, [(i, s, "13/01/2021", v) for i, s, _, v in good_rows()])
     error = refused(storecast, shop, "TOO_MANY_REJECTED")
     assert "DATE_NOT_ISO" in str(error)
