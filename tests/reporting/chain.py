@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -49,7 +50,7 @@ def names(ids: list[str]) -> list[str | None]:
     return [special.get(s, f"HY-VEE FOOD STORE / {towns[i % 5]} {s}") for i, s in enumerate(ids)]
 
 
-def tables(n: int = 12, weeks: int = WEEKS) -> Tables:
+def tables(n: int = 12, weeks: int = WEEKS, leave_out: str = "") -> Tables:
     rng = np.random.default_rng(7)
     ids = identifiers(n)
     days = [CUTOFF - timedelta(weeks=weeks - 1 - i) for i in range(weeks)]
@@ -67,7 +68,7 @@ def tables(n: int = 12, weeks: int = WEEKS) -> Tables:
             cutoff = CUTOFF - timedelta(weeks=back)
             at = slice(weeks - back, min(weeks, weeks - back + HORIZON))
             backtest.append(backtest_rows(store, cutoff, days[at], sold[at], level * shape[at]))
-    return Tables(
+    made = Tables(
         panel=pl.concat(panel),
         stores=pl.DataFrame({"store_id": ids, "name": names(ids), "city": "Ames"}),
         forecasts=pl.concat(forecasts),
@@ -76,6 +77,7 @@ def tables(n: int = 12, weeks: int = WEEKS) -> Tables:
         backtest=pl.concat(backtest),
         runs=runs(),
     )
+    return replace(made, **{leave_out: None}) if leave_out else made
 
 
 def forecast_rows(store: str, days: list[date], median: Any, **changes: Any) -> pl.DataFrame:

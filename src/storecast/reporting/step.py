@@ -13,7 +13,8 @@ import polars as pl
 
 from storecast import runs
 from storecast.history import load_history
-from storecast.reporting.content import Content, Setting, Tables, content
+from storecast.reporting.assembly import assemble
+from storecast.reporting.content import Content, Setting, Tables
 from storecast.reporting.page import page
 from storecast.reporting.wording import Words, words
 
@@ -64,7 +65,7 @@ def report(project: Project) -> ReportResult:
     """
     with runs.begin(project, "report") as run:
         run.progress("reading tables", 0, 2)
-        found = content(_setting(project, run), _tables(run))
+        found = assemble(_setting(project, run), _tables(run))
         prose = words(found)
         run.progress("writing the report", 1, 2)
         path = project.reports / FILE_NAME
@@ -117,7 +118,8 @@ def _model(project: Project) -> str | None:
         if row["command"] == "deploy" and row["status"] in runs.COMPLETED
     ]
     same = [row for row in deployed if _detail(row, "model_version") == version]
-    return _detail((same or deployed or [None])[-1], "model")
+    rows = same or deployed
+    return _detail(rows[-1], "model") if rows else None
 
 
 def _details(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -161,7 +163,7 @@ def _ledger(run: Run) -> pl.DataFrame:
     """The runs so far; this one is not in the ledger yet."""
     columns = ("run_id", "command", "status", "ended_at")
     rows = [{name: row[name] for name in columns} for row in runs.ledger(run.project)]
-    schema = {
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
         "run_id": pl.String,
         "command": pl.String,
         "status": pl.String,

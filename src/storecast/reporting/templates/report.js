@@ -17,6 +17,7 @@
   const whole = format({ maximumFractionDigits: 0 });
   const cents = format({ minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const short = format({ notation: "compact", maximumFractionDigits: 1, minimumFractionDigits: 0 });
+  const plainShort = new Intl.NumberFormat(page.locale, { notation: "compact", maximumFractionDigits: 1 });
   const share = new Intl.NumberFormat(page.locale, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
   const count = new Intl.NumberFormat(page.locale);
   const amount = (value) => (value == null ? "–" : (Math.abs(value) < 1000 ? cents : whole).format(value));
@@ -28,7 +29,7 @@
   const day = dating(monthly ? { month: "long", year: "numeric" } : { day: "numeric", month: "short", year: "numeric" });
   const dayShort = dating({ day: "numeric", month: "short" });
   const month = dating({ month: "short" });
-  const monthYear = dating({ month: "short", year: "2-digit" });
+  const monthYear = (s) => `${month(s)} ${String(new Date(s * 1000).getUTCFullYear()).slice(2)}`;
   const year = dating({ year: "numeric" });
   const DAY = 86400;
   const seconds = (index) => page.days[index] * DAY;
@@ -39,8 +40,8 @@
     splits.map((s) => {
       if (step >= 360 * DAY) return year(s);
       const date = new Date(s * 1000);
-      if (step >= 27 * DAY) return date.getUTCMonth() === 0 || splits.indexOf(s) === 0 ? monthYear(s) : month(s);
-      return dayShort(s);
+      if (step >= 27 * DAY) return date.getUTCMonth() === 0 || s === splits[0] ? monthYear(s) : month(s);
+      return s === splits[0] ? day(s) : dayShort(s);
     });
 
   class Chart {
@@ -60,7 +61,8 @@
       }).observe(this.box);
     }
     width() { return Math.max(240, Math.floor(this.box.clientWidth)); }
-    size() { return { width: this.width(), height: this.width() < 600 ? 240 : 300 }; }
+    narrow() { return this.width() < 600; }
+    size() { return { width: this.width(), height: this.narrow() ? 240 : 300 }; }
 
     // lines: [{line: [start, values], label, stroke, width, dash, hidden}], band: [high, low]
     show(lines, label, band) {
@@ -88,17 +90,18 @@
       const options = {
         ...this.size(),
         tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
+        legend: { markers: { width: 0, fill: (u, i) => colour(lines[i - 1].stroke) } },
         cursor: { drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => [Math.min(0, low ?? 0), (high > 0 ? high : 1) * 1.06] } },
         axes: [
-          { stroke: soft, grid: { show: false }, ticks: grid, font, values: axisDates, space: 64 },
-          { stroke: soft, grid, ticks: { show: false }, font, size: 74, values: (u, splits) => splits.map((v) => short.format(v)) },
+          { stroke: soft, grid: { show: false }, ticks: grid, font, values: axisDates, space: 54 },
+          { stroke: soft, grid, ticks: { show: false }, font, size: this.narrow() ? 56 : 72, values: (u, splits) => splits.map((v) => (this.narrow() ? plainShort : short).format(v)) },
         ],
         series: [
-          { label: text.period, value: (u, s) => (s == null ? "–" : day(s)) },
+          { label: text.period, value: (u, s) => (s == null ? "" : day(s)) },
           ...lines.map((l) => ({
             label: l.label, stroke: colour(l.stroke), width: l.width ?? 2, dash: l.dash,
-            points: { show: l.line[1].length === 1 }, value: (u, v) => amount(v),
+            points: { show: l.line[1].length === 1 }, value: (u, v) => (v == null ? "" : amount(v)),
           })),
         ],
         bands: this.band ? [{ series: this.band.map((key) => 1 + lines.findIndex((l) => l.key === key)), fill: colour("--band") }] : [],
@@ -206,9 +209,9 @@
       chart.show([
         { key: "h", line: shop.h, label: text.actual, stroke: "--actual", width: 1.6 },
         { key: "b", line: shop.b, label: text.tried, stroke: "--tried", width: 1.2, dash: [3, 3] },
+        { key: "p", line: shop.p, label: pointName, stroke: "--forecast", width: 2.4, begins: true },
         { key: "u", line: banded ? shop.u : null, label: banded ? fill(text.high, { level: level(1) }) : "", stroke: "--band", width: 1 },
         { key: "l", line: banded ? shop.l : null, label: banded ? fill(text.low, { level: level(0) }) : "", stroke: "--band", width: 1 },
-        { key: "p", line: shop.p, label: pointName, stroke: "--forecast", width: 2.4, begins: true },
       ], fill(text.chartOf, { shop: title(shop) }), banded ? ["u", "l"] : null);
       close();
     };

@@ -1,0 +1,128 @@
+"""The report in a real browser: the chooser works, nothing complains, nothing is asked for."""
+
+import pytest
+from chain import EVIL, setting, tables
+
+from storecast.reporting.assembly import assemble
+from storecast.reporting.page import page as html
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    contexts = []
+
+    def show(tables, width=1280, **changes):
+        file = tmp_path / "report.html"
+        file.write_text(html(assemble(setting(**changes), tables)), "utf-8")
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        contexts.append((context, seen := {"console": [], "requests": [], "url": file.as_uri()}))
+        page = context.new_page()
+        page.on("console", lambda message: seen["console"].append(message.text))
+        page.on("pageerror", lambda fault: seen["console"].append(str(fault)))
+        page.on("dialog", lambda dialog: (seen["console"].append("dialog"), dialog.dismiss()))
+        page.on("request", lambda request: seen["requests"].append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield show
+    for context, seen in contexts:
+        context.close()
+        assert seen["console"] == []
+        assert [url for url in seen["requests"] if url not in (seen["url"], "data:,")] == []
+
+
+def picture(page):
+    return page.eval_on_selector("#shop-chart canvas", "canvas => canvas.toDataURL()")
+
+
+def choose(page, text):
+    before = picture(page)
+    page.fill("#shop-search", text)
+    page.press("#shop-search", "Enter")
+    assert picture(page) != before
+    return page.get_attribute("#shop", "data-shop")
+
+
+@pytest.mark.parametrize(
+    ("locale", "total", "forecast"),
+    [
+        ("en", "Expected total", "Forecast (median)"),
+        ("pt-BR", "Total esperado", "Previsão (mediana)"),
+    ],
+)
+def test_a_shop_is_chosen_by_name_and_by_id(opened, locale, total, forecast):
+    page = opened(tables(), locale=locale)
+    assert page.get_attribute("#shop", "data-shop") == "001"
+    assert choose(page, "1") == "1"
+    assert choose(page, "sao joao") == "001"
+    assert choose(page, "1e5") == "1e5"
+    assert choose(page, "001") == "001"
+    assert choose(page, "ames 2006") == "2006"
+    assert total in page.inner_text("#shop-facts")
+    assert forecast in page.inner_text("#shop-chart .u-legend")
+    assert page.input_value("#shop-search") == "HY-VEE FOOD STORE / Ames 2006 · 2006"
+
+
+def test_the_chooser_needs_no_mouse(opened):
+    page = opened(tables())
+    page.focus("#shop-search")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    active = page.get_attribute("#shop-search", "aria-activedescendant")
+    assert page.get_attribute(f"#{active}", "aria-selected") == "true"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#shop", "data-shop") == "1"
+    page.keyboard.type("nothing like it")
+    assert "No shop matches" in page.inner_text("#shop-list")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert page.input_value("#shop-search") == "Loja Central · 1"
+    page.click("#shop-next")
+    assert page.get_attribute("#shop", "data-shop") == "1e5"
+    page.click("#shop-previous")
+    page.click("#shop-search")
+    page.click("#shop-list li:first-child")
+    assert page.get_attribute("#shop", "data-shop") == "001"
+
+
+def test_a_hostile_name_is_a_name(opened):
+    page = opened(tables())
+    assert choose(page, "EVIL") == "EVIL"
+    assert page.inner_text("#shop-name").split() == EVIL.split()
+    assert page.locator("img").count() == 0
+
+
+def test_the_table_and_the_ranges(opened):
+    page = opened(tables())
+    page.click("#shop-table summary")
+    assert page.locator("#shop-table tbody tr").count() == 8
+    assert "Nov 6, 2022" in page.inner_text("#shop-table tbody tr:first-child")
+    before = picture(page)
+    page.click("#shop-ranges button:last-child")
+    page.wait_for_function(
+        "before => document.querySelector('#shop-chart canvas').toDataURL() !== before", arg=before
+    )
+    page.hover("#total-chart .u-over")
+    assert "R$" in page.inner_text("#total-chart .u-legend")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(opened, width):
+    page = opened(tables(), width=width, locale="pt-BR")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("missing", ["forecasts", "scores", "panel"])
+def test_a_part_alone_is_shown(opened, missing):
+    page = opened(tables(leave_out=missing))
+    assert page.locator("h1").count() == 1
+    assert page.locator(".u-wrap").count() == (0 if missing == "" else 2)
+
+
+def test_a_large_chain_opens_at_once(opened):
+    page = opened(tables(79, 560))
+    ready = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+    assert ready < 5000  # ms; a fraction of a second on a laptop

@@ -1,0 +1,259 @@
+"""What the report says, and that it says it for half a project too."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+from chain import CUTOFF, EVIL, HORIZON, MADE, WEEKS, forecast_rows, setting, tables
+
+from storecast.core.calendar import Frequency
+from storecast.errors import Code, StorecastError
+from storecast.reporting import wording
+from storecast.reporting.assembly import assemble
+from storecast.reporting.content import Tables
+from storecast.reporting.figures import embedded, pictures
+from storecast.reporting.page import page
+from storecast.reporting.wording import Wording, words
+
+GRAINS = ("D", "MS", "ME", *(f"W-{d}" for d in ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")))
+
+
+def said(tables, **changes):
+    return words(assemble(setting(**changes), tables))
+
+
+def test_the_total_is_the_sum_of_the_means():
+    found = assemble(setting(), made := tables())
+    assert found.outlook.expected == pytest.approx(made.forecasts["forecast_mean"].sum())
+    assert sum(found.outlook.mean.values) == pytest.approx(found.outlook.expected)
+    assert (found.outlook.first_day, found.outlook.last_day) == (
+        CUTOFF + timedelta(days=1),
+        CUTOFF + timedelta(weeks=HORIZON),
+    )
+
+
+def test_a_year_before_is_the_same_weeks():
+    found = assemble(setting(), made := tables())
+    weeks = [CUTOFF + timedelta(weeks=i + 1 - 52) for i in range(HORIZON)]
+    then = made.panel.filter(pl.col("date").is_in(weeks))["sales"].sum()
+    assert found.outlook.year_before.then == pytest.approx(then)
+    assert found.outlook.year_before.change == pytest.approx(found.outlook.expected / then - 1)
+
+
+def test_a_year_before_is_not_guessed():
+    made = tables()
+    hole = (pl.col("store_id") == "1") & (pl.col("date") == CUTOFF - timedelta(weeks=50))
+    unknown = made.panel.with_columns(pl.when(~hole).then("sales").alias("sales"))
+    found = assemble(setting(), replace(made, panel=unknown))
+    assert found.outlook.year_before is None
+    assert found.total_is_partial
+    assert assemble(setting(), tables(weeks=30)).outlook.year_before is None
+
+
+def test_shops_that_came_later_are_compared_apart():
+    made = tables()
+    young = (pl.col("store_id") != "1") | (pl.col("date") > CUTOFF - timedelta(weeks=20))
+    found = assemble(setting(), replace(made, panel=made.panel.filter(young)))
+    assert found.outlook.n_same_shops == 11
+    assert found.outlook.same_shops.now < found.outlook.year_before.now
+    assert any("11 shops that were there in both" in s for s in words(found).outlook)
+
+
+def test_only_the_newest_forecast_counts():
+    made = tables()
+    old = forecast_rows(
+        "001", [CUTOFF - timedelta(weeks=1), CUTOFF], [1e9, 1e9],
+        cutoff=CUTOFF - timedelta(weeks=2), forecast_id="f-0", created_at=MADE + timedelta(days=9),
+    )  # fmt: skip
+    both = replace(made, forecasts=pl.concat([old, made.forecasts]))
+    assert assemble(setting(), both).outlook == assemble(setting(), made).outlook
+
+
+def test_a_fallback_is_said_aloud():
+    made = tables()
+    fallen = pl.when(pl.col("store_id").is_in(["1", "001"])).then(pl.lit("seasonal_naive"))
+    forecasts = made.forecasts.with_columns(fallen.otherwise("origin").alias("origin"))
+    notices = said(replace(made, forecasts=forecasts)).notices
+    assert notices == (
+        "The champion did not forecast 2 of 12 shops; a fallback did (seasonal naive: 2).",
+    )
+
+
+def test_a_champion_that_beats_nobody_is_said_aloud():
+    made = tables()
+    only = replace(made, scores=made.scores.filter(pl.col("model") == "seasonal_naive"))
+    assert any(
+        "No model beat the baseline" in n for n in said(only, model="seasonal_naive").notices
+    )
+    assert said(made).notices == ()
+
+
+def test_a_forced_model_is_not_given_anothers_accuracy():
+    notices = said(tables(), model="stranger").notices
+    assert any("stranger" in n and "did not test" in n for n in notices)
+
+
+def test_an_old_forecast_is_said_to_be_old():
+    newer = said(tables(), through=CUTOFF + timedelta(days=7))
+    assert any("older than the sales" in n for n in newer.notices)
+    assert said(tables(), through=CUTOFF + timedelta(days=6)).notices == ()
+
+
+def test_the_totals_error_is_measured_on_the_total():
+    made = tables()
+    trust = assemble(setting(), made).trust
+    errors = [
+        abs(part["forecast_mean"].sum() - part["sales"].sum()) / part["sales"].sum()
+        for part in made.backtest.partition_by("cutoff")
+    ]
+    assert trust.total_error == pytest.approx(sum(errors) / 3)
+    assert trust.total_worst == pytest.approx(max(errors))
+    assert trust.total_windows == 3
+
+
+def test_the_test_forecast_shown_is_the_last_one_before():
+    made = tables()
+    shown = {shop.store_id: shop.backtest for shop in assemble(setting(), made).shops}["001"]
+    rows = made.backtest.filter(pl.col("store_id") == "001").sort("date", "step")
+    newest = rows.unique("date", keep="first", maintain_order=True)
+    assert list(shown.values) == newest["forecast"].to_list()
+    assert newest["step"].max() == 4
+
+
+def test_nothing_at_all():
+    with pytest.raises(StorecastError) as fault:
+        assemble(setting(), Tables())
+    assert fault.value.code is Code.NOTHING_TO_REPORT
+
+
+def test_validation_alone_and_forecast_alone():
+    assert any("no forecast yet" in n for n in said(tables(leave_out="forecasts")).notices)
+    assert any("no validation yet" in n for n in said(tables(leave_out="scores")).notices)
+    for missing in ("forecasts", "scores", "panel", "stores", "backtest", "runs"):
+        assert "<h1>" in page(assemble(setting(), tables(leave_out=missing)))
+
+
+def test_identifiers_are_exact_and_names_are_optional():
+    shops = {shop.store_id: shop.name for shop in assemble(setting(), tables()).shops}
+    assert {"001", "1", "1e5"} <= set(shops)
+    assert (shops["001"], shops["1e5"], shops["EVIL"]) == ("Mercado São João", None, EVIL.strip())
+
+
+def test_nothing_breaks_out_of_the_script():
+    text = page(assemble(setting(project=EVIL), tables()))
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert text.count("<script") == 2
+    inside = re.search(r'id="pictures">(.*?)</script>', text, re.S)[1]
+    assert not set("<>&\u2028\u2029") & set(inside)
+    assert EVIL.strip() in {shop.get("n") for shop in json.loads(inside)["shops"]}
+    assert json.loads(embedded({"a": EVIL})) == {"a": EVIL}
+
+
+def test_the_policy_names_what_is_there():
+    text = page(assemble(setting(), tables()))
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1].replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'; ")
+    for tag in ("script", "style"):
+        inside = re.search(rf"<{tag}>(.*?)</{tag}>", text, re.S)[1]
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "http" not in re.sub(r"https://github.com/leeoniya/uPlot", "", policy)
+    assert not re.search(r'(src|href)="(?!data:,")', text)
+
+
+def test_two_thousand_shops_stay_a_file():
+    made = tables(12, 560)
+    one = made.panel.filter(pl.col("store_id") == "001").drop("store_id")
+    ids = pl.DataFrame({"store_id": [f"{i:05d}" for i in range(2000)]})
+    found = assemble(setting(), replace(made, panel=ids.join(one, how="cross"), stores=None))
+    assert found.kept == 156
+    assert all(len(shop.history.values) <= 156 for shop in found.shops if shop.history)
+    assert len(found.total.values) == 560
+    text = page(found)
+    assert "the last 156" in text
+    assert len(text.encode()) < 6_000_000
+
+
+def test_the_full_history_of_a_small_chain_is_kept():
+    assert assemble(setting(), tables(79, 560)).kept is None
+
+
+def test_periods_keep_their_days():
+    found = pictures(assemble(setting(), tables()))
+    first = date(1970, 1, 1) + timedelta(days=found["days"][0])
+    assert first == CUTOFF - timedelta(weeks=WEEKS - 1)
+    assert len(found["days"]) == WEEKS + HORIZON
+
+
+@pytest.mark.parametrize("locale", ["en", "pt-BR"])
+@pytest.mark.parametrize("code", GRAINS)
+def test_every_grain_has_its_words(code, locale):
+    made = tables()
+    frequency = Frequency(code)
+    labels = frequency.labels(pl.int_range(600, 600 + WEEKS, eager=True)).to_list()
+    ahead = [frequency.label(600 + WEEKS + i) for i in range(HORIZON)]
+    days = dict(zip(made.panel["date"].unique().sort(), labels, strict=True))
+    days |= dict(zip(made.forecasts["date"].unique().sort(), ahead, strict=True))
+    moved = replace(
+        made,
+        panel=made.panel.with_columns(pl.col("date").replace_strict(days)),
+        forecasts=made.forecasts.with_columns(
+            pl.col("date").replace_strict(days), pl.lit(labels[-1]).alias("cutoff")
+        ),
+        backtest=None,
+    )
+    changes = {
+        "frequency": frequency,
+        "locale": locale,
+        "season": frequency.season,
+        "through": None,
+    }
+    found = assemble(setting(**changes), moved)
+    assert "<h1>" in page(found)
+    assert found.outlook.horizon == HORIZON
+    assert found.outlook.first_day == frequency.first_day(600 + WEEKS)
+
+
+def test_the_languages_say_the_same_things():
+    def keys(texts):
+        return {(k, *keys(v)) if isinstance(v, dict) else k for k, v in texts.items()}
+
+    def holes(texts):
+        return {k: set(re.findall(r"{\w+}", v)) for k, v in texts.items() if isinstance(v, str)}
+
+    en, pt = wording._texts("en"), wording._texts("pt-BR")
+    assert keys(en | {"currencies": 0}) == keys(pt | {"currencies": 0})
+    assert holes(en) == holes(pt)
+
+
+@pytest.mark.parametrize(
+    ("locale", "currency", "shown"),
+    [
+        ("en", "USD", "$1,234,568"),
+        ("pt-BR", "BRL", "R$\u00a01.234.568"),
+        ("en", "CHF", "CHF\u00a01,234,568"),
+        ("pt-BR", None, "1.234.568"),
+    ],
+)
+def test_amounts_are_written_as_the_reader_does(locale, currency, shown):
+    say = Wording(locale, currency)
+    assert say.money(1234567.89) == shown
+    assert say.money(-12.5).startswith("−")
+    assert say.percent(0.1234) == ("12.3%" if locale == "en" else "12,3%")
+    assert say.percent(None) == "–"
+
+
+def test_without_a_currency_the_source_has_one():
+    assert "in the source's currency" in said(tables(), currency=None).subject
+
+
+def test_sentences_start_with_what_is_forecast():
+    prose = said(tables(), locale="pt-BR")
+    assert prose.sentences[0].startswith("Vendas líquidas de 12 lojas em 8 semanas")
+    assert any("conteve 78,3%" in s for s in prose.trust)
