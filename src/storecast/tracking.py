@@ -97,15 +97,17 @@ class Tracking:
             import mlflow
 
             client = self.client()
-            before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+            was_set = mlflow.is_tracking_uri_set()  # type: ignore[no-untyped-call]
+            before = mlflow.get_tracking_uri() if was_set else None
             registry_before = os.environ.get("MLFLOW_REGISTRY_URI")
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.registry)
             try:
                 yield client
             finally:
-                mlflow.set_tracking_uri(before)
-                mlflow.set_registry_uri(registry_before)
+                # None takes an address away; MLflow's types do not know of it
+                mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
+                mlflow.set_registry_uri(registry_before)  # type: ignore[arg-type]
                 if registry_before is None:
                     os.environ.pop("MLFLOW_REGISTRY_URI", None)
 
@@ -272,10 +274,11 @@ def reaching(place: str) -> Iterator[None]:
     """Translate what MLflow and its database raise into REGISTRY_UNREACHABLE."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, sqlite3.Error, OSError) as fault:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as fault:
         lines = str(fault).splitlines() or [type(fault).__name__]
         raise RegistryError(
             Code.REGISTRY_UNREACHABLE,

@@ -18,15 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import numpy as np
 import polars as pl
 
+from storecast.core.features import FEATURE_VERSION
 from storecast.core.schema import quantile_column
 from storecast.errors import Code, ModelError
 
 if TYPE_CHECKING:
     from storecast.core.panel import SeriesRules
     from storecast.core.window import Future, Past
-
-FEATURE_VERSION = 1
-"""Grows with every change of what a model is shown: part of each recipe."""
 
 ENTRY_POINTS = "storecast.models"
 KEY = ("store_id", "date", "step")
@@ -204,9 +202,13 @@ def checked(forecast: pl.DataFrame, future: Future, rules: SeriesRules) -> pl.Da
     frame = frame.with_columns(pl.col(c).cast(rows.schema[c]) for c in KEY).with_columns(
         pl.col(numbers).cast(pl.Float64)
     )
-    broken = frame.select(
-        ~pl.all_horizontal(pl.col(numbers).is_not_null() & pl.col(numbers).is_finite())
-    ).to_series().fill_null(True)
+    broken = (
+        frame.select(
+            ~pl.all_horizontal(pl.col(numbers).is_not_null() & pl.col(numbers).is_finite())
+        )
+        .to_series()
+        .fill_null(True)
+    )
     if broken.any():
         stores = frame.filter(broken)["store_id"].unique().sort().to_list()
         raise _invalid("has NaN, null or infinity", stores, "finite numbers")
@@ -239,7 +241,9 @@ def _invalid(
     expected: str | None = None,
     found: str | None = None,
 ) -> ModelError:
-    shown = ", ".join(map(repr, stores[:5])) + (f" and {len(stores) - 5} more" if stores[5:] else "")
+    shown = ", ".join(map(repr, stores[:5])) + (
+        f" and {len(stores) - 5} more" if stores[5:] else ""
+    )
     return ModelError(
         Code.MODEL_OUTPUT_INVALID,
         f"the model's forecast {what}" + (f" for store {shown}" if stores else ""),

@@ -189,9 +189,7 @@ def _usual_window(season: int) -> int:
     return 26 if season > 12 else season
 
 
-def level_forecast(
-    values: Floats, season: int, horizon: int, window: int, choice: str
-) -> Floats:
+def level_forecast(values: Floats, season: int, horizon: int, window: int, choice: str) -> Floats:
     """N × H forecasts: the level of what is left after the season, and the season again."""
     offsets = _offsets(values, season, choice)
     # offsets[:, 0] belongs to the first period after the cutoff

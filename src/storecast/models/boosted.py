@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
+from storecast.core.features import time_features, time_names
+from storecast.core.identifiers import StoreCodes
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, parameters_of
 from storecast.models.baselines import Matrix, horizon_of
@@ -45,20 +47,24 @@ _TREES, _DESCRIPTION = "lightgbm.txt", "lightgbm.json"
 
 
 class LightGBM:
-    """A recursive LightGBM over all stores."""
+    """A recursive LightGBM over all stores.
+
+    Parameters are LightGBM's, ``lags`` (a number, or a list of periods back) and ``seed``.
+    ``min_child_samples`` None is a 200th of the known values, from 5 to 100.
+    """
 
     kind: ClassVar[str] = "lightgbm"
     stateless: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {
         "lags": None,
         "objective": "l1",
-        "n_estimators": 200,
-        "num_leaves": 15,
+        "n_estimators": 100,
+        "num_leaves": 31,
         "learning_rate": 0.05,
-        "min_child_samples": 20,
+        "min_child_samples": None,
         "subsample": 1.0,
         "subsample_freq": 0,
-        "colsample_bytree": 1.0,
+        "colsample_bytree": 0.4,
         "reg_alpha": 0.0,
         "reg_lambda": 0.0,
         "max_bin": 255,
@@ -69,7 +75,7 @@ class LightGBM:
         self.recipe = recipe
         self.parameters = parameters_of(recipe, self.defaults)
         self._shape: Shape | None = None
-        self._categories: dict[str, list[str]] = {}
+        self._categories: dict[str, StoreCodes] = {}
         self._model: Any = None
 
     def fit(self, past: Past) -> None:
@@ -103,7 +109,8 @@ class LightGBM:
         for i in taught:
             start = int(np.flatnonzero(~np.isnan(scaled[i]))[0])
             targets.append((periods + start, scaled[i, start:], columns[i, start:]))
-        self._model = train(self._shape, self._native, targets, self._codes(past)[taught])
+        known = int((~np.isnan(scaled[taught])).sum())
+        self._model = train(self._shape, self._native(known), targets, self._codes(past)[taught])
 
     def predict(self, past: Past, future: Future) -> pl.DataFrame:
         """Forecast every row of ``future``, step by step."""
@@ -136,7 +143,7 @@ class LightGBM:
             "lags": shape.lags,
             "covariates": shape.covariates,
             "statics": shape.statics,
-            "categories": self._categories,
+            "categories": {name: codes.values for name, codes in self._categories.items()},
         }
         return {
             _TREES: to_text(self._model).encode(),
@@ -150,17 +157,20 @@ class LightGBM:
 
         model = cls(recipe)
         plain = json.loads(files[_DESCRIPTION])
-        model._categories = plain["categories"]
+        model._categories = {
+            name: StoreCodes(tuple(values)) for name, values in plain["categories"].items()
+        }
         model._shape = Shape(
             tuple(plain["lags"]), tuple(plain["covariates"]), tuple(plain["statics"])
         )
-        model._model = from_text(model._shape, model._native, files[_TREES].decode())
+        model._model = from_text(model._shape, model._native(0), files[_TREES].decode())
         return model
 
-    @property
-    def _native(self) -> dict[str, Any]:
+    def _native(self, samples: int) -> dict[str, Any]:
         """The parameters as LightGBM has them: one thread, and nothing left to chance."""
         own = {k: v for k, v in self.parameters.items() if k not in ("lags", "seed")}
+        if own["min_child_samples"] is None:
+            own["min_child_samples"] = min(max(samples // 200, 5), 100)
         return {
             **own,
             "random_state": int(self.parameters["seed"]),
@@ -197,12 +207,8 @@ class LightGBM:
     def _codes(self, past: Past) -> Floats:
         """N × A codes: 0 is a value not seen at the fit, or none."""
         columns = [
-            past.stores.get_column(name)
-            .replace_strict(
-                values, list(range(1, len(values) + 1)), default=0, return_dtype=pl.Float64
-            )
-            .to_numpy()
-            for name, values in self._categories.items()
+            codes.encode(past.stores.get_column(name)).astype(np.float64)
+            for name, codes in self._categories.items()
         ]
         return np.column_stack(columns) if columns else np.zeros((past.stores.height, 0))
 
@@ -216,13 +222,13 @@ def _scaled(matrix: Matrix) -> tuple[Floats, Floats]:
     return matrix.values / np.where(scale > 0, scale, 1.0)[:, None], scale
 
 
-def _categories(past: Past) -> dict[str, list[str]]:
-    """Attributes worth showing to the trees, each with its values in order."""
+def _categories(past: Past) -> dict[str, StoreCodes]:
+    """Attributes worth showing to the trees, each with the codes of its values."""
     result = {}
     for name in past.rules.attributes:
-        values = past.stores.get_column(name).drop_nulls().unique().sort().to_list()
-        if 2 <= len(values) <= min(MOST_CATEGORIES, past.stores.height // 2):
-            result[name] = values
+        codes = StoreCodes.learn(past.stores.get_column(name))
+        if 2 <= len(codes.values) <= min(MOST_CATEGORIES, past.stores.height // 2):
+            result[name] = codes
     return result
 
 
@@ -232,33 +238,14 @@ def _covariates(rules: SeriesRules) -> tuple[str, ...]:
         for name, known in rules.known.items()
         if known.ahead is None or known.ahead >= rules.horizon
     ]
-    return (*known, *rules.calendar_columns, *_places(rules))
-
-
-def _places(rules: SeriesRules) -> tuple[str, ...]:
-    """Names of a period's place in the year, the month and the week."""
-    return {
-        "D": ("place_weekday", "place_month_day", "place_year_day"),
-        "W": ("place_month_day", "place_year_day"),
-        "M": ("place_month",),
-    }[rules.frequency.kind]
-
-
-def _with_places(rows: pl.DataFrame) -> pl.DataFrame:
-    day = pl.col("date").dt
-    return rows.with_columns(
-        place_weekday=day.weekday().cast(pl.Float64),
-        place_month_day=day.day().cast(pl.Float64),
-        place_month=day.month().cast(pl.Float64),
-        place_year_day=day.ordinal_day().cast(pl.Float64),
-    )
+    return (*known, *rules.calendar_columns, *time_names(rules.frequency))
 
 
 def _laid_out(past: Past, matrix: Matrix, columns: tuple[str, ...]) -> Floats:
     """N × T × C covariates of the past."""
     size = (len(matrix.stores), matrix.values.shape[1], len(columns))
     first = matrix.last_period - size[1] + 1
-    return _placed(past.rows, matrix, columns, first, size)
+    return _placed(past.rows, past.rules, matrix, columns, first, size)
 
 
 def _ahead(
@@ -266,11 +253,12 @@ def _ahead(
 ) -> Floats:
     """N × H × C covariates of the future; NaN for stores that the future has no rows of."""
     size = (len(matrix.stores), horizon, len(columns))
-    return _placed(future.rows, matrix, columns, matrix.last_period + 1, size)
+    return _placed(future.rows, past.rules, matrix, columns, matrix.last_period + 1, size)
 
 
 def _placed(
     rows: pl.DataFrame,
+    rules: SeriesRules,
     matrix: Matrix,
     columns: tuple[str, ...],
     first: int,
@@ -285,6 +273,8 @@ def _placed(
         list(place), list(place.values()), return_dtype=pl.Int64
     )
     column = rows.get_column("period").to_numpy().astype(np.int64) - first
-    values = _with_places(rows).select(pl.col(columns).cast(pl.Float64).fill_null(np.nan))
+    places = time_features(rows, rules.frequency)
+    whole = rows.drop(places.columns, strict=False).hstack(places)
+    values = whole.select(pl.col(columns).cast(pl.Float64).fill_null(np.nan))
     result[row.to_numpy(), column] = values.to_numpy()
     return result

@@ -69,8 +69,8 @@ class Conformal:
         # sorted: a mean in floating point depends on the order of its terms
         known = known.sort("step", "store_id", "sales", "forecast", "scale")
         residual = (
-            (known["sales"] - known["forecast"]) / known["scale"]
-        ).to_numpy().astype(np.float64)
+            ((known["sales"] - known["forecast"]) / known["scale"]).to_numpy().astype(np.float64)
+        )
         step = known["step"].to_numpy()
         if not residual.size:
             return cls(tuple(rules.quantiles), rules.point)
@@ -82,9 +82,7 @@ class Conformal:
             offsets.append(tuple(float(x) for x in levels))
             means.append(float(sample.mean()))
             counts.append(int(sample.size))
-        return cls(
-            tuple(rules.quantiles), rules.point, tuple(offsets), tuple(means), tuple(counts)
-        )
+        return cls(tuple(rules.quantiles), rules.point, tuple(offsets), tuple(means), tuple(counts))
 
     def apply(self, frame: pl.DataFrame, scales: pl.DataFrame) -> pl.DataFrame:
         """Add the quantile columns and set ``forecast_mean``; rows keep their order.
@@ -94,7 +92,9 @@ class Conformal:
         usual = scales.get_column("scale").drop_nulls().median()
         scale = (
             frame.select("store_id")
-            .join(scales.select("store_id", "scale"), on="store_id", how="left", maintain_order="left")
+            .join(
+                scales.select("store_id", "scale"), on="store_id", how="left", maintain_order="left"
+            )
             .get_column("scale")
             .fill_null(float(usual) if isinstance(usual, int | float) else 0.0)
             .to_numpy()

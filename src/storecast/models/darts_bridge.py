@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-class KnownTargets(lightgbm.LGBMRegressor):  # type: ignore[misc] - lightgbm has no types
+class KnownTargets(lightgbm.LGBMRegressor):  # type: ignore[misc]  # lightgbm has no types
     """A regressor that leaves out samples whose target is unknown; LightGBM takes NaN as 0."""
 
     def fit(self, X: Any, y: Any, **more: Any) -> KnownTargets:  # noqa: N803 - scikit-learn's name
@@ -125,9 +125,7 @@ def from_text(shape: Shape, parameters: Mapping[str, Any], text: str) -> LightGB
     """A fitted model from its trees: a tiny fit gives Darts its shape, the text its trees."""
     length = shape.reach + 3
     tiny = [(0, np.arange(float(length)), np.zeros((length, len(shape.covariates))))]
-    model = train(
-        shape, {**parameters, "n_estimators": 1}, tiny, np.zeros((1, len(shape.statics)))
-    )
+    model = train(shape, {**parameters, "n_estimators": 1}, tiny, np.zeros((1, len(shape.statics))))
     model.model._Booster = lightgbm.Booster(model_str=text)
     return model
 

@@ -1,0 +1,311 @@
+"""Independent tasks of a backtest: a recipe at a cutoff, fitted on the past alone.
+
+Workers read the history from Arrow files in a scratch folder, cut the window themselves, and
+give back what the model said beside what happened. Validation and, later, the gate share this
+room; intervals are added afterwards, walking forward, by ``calibrated``.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+
+from storecast.core import metrics
+from storecast.core.panel import History, SeriesRules
+from storecast.core.window import Future, Window, actuals, cut
+from storecast.errors import Code, ModelError, StorecastError
+from storecast.models.base import (
+    KEY,
+    POINTS,
+    Recipe,
+    checked,
+    create,
+    finish,
+    quantile_columns,
+)
+from storecast.models.calibration import Conformal, store_scales
+
+if TYPE_CHECKING:
+    from storecast.ports import Compute
+
+MODEL, FILLED = "model", metrics.FILLED
+COLD_START = "cold_start"
+_FRAMES = (
+    "sales", "stores", "store_versions", "covariates", "covariates_by_date", "covariate_versions",
+)  # fmt: skip
+_log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What came of one recipe at one cutoff.
+
+    ``frame`` is one row a store and period that happened: store_id, date, period, step, sales
+    (null is unknown), open, segment, closed, the point forecasts (and quantiles, where the model
+    has its own), origin (model, filled), size (of the store, for the calibration), scale and
+    scale_sq (for the metrics), and the segment attributes. Forecasts of ``cold_start`` are null
+    until ``calibrated``. ``failure`` says why a share was filled.
+    """
+
+    recipe: Recipe
+    cutoff: date
+    frame: pl.DataFrame
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recipe at a cutoff; plain enough to pickle."""
+
+    folder: str
+    recipe: Recipe
+    baseline: Recipe
+    cutoff: date
+    horizon: int
+
+
+def backtest(
+    history: History,
+    recipes: Sequence[Recipe],
+    cutoffs: Sequence[date],
+    horizon: int,
+    compute: Compute,
+    *,
+    baseline: Recipe | None = None,
+    scratch: Path | None = None,
+) -> Iterator[Outcome]:
+    """Run every recipe at every cutoff, in worker processes; yield as they finish.
+
+    A model that fails, or leaves stores out, does not leave the average: its share is filled by
+    ``baseline`` (None: the seasonal naive) and marked.
+
+    Raises:
+        ModelError: MODEL_UNKNOWN, or MODEL_FAILED for a parameter that a kind has not, before
+            anything runs; MODEL_FAILED where the baseline itself fails.
+    """
+    baseline = baseline or Recipe(
+        "seasonal_naive",
+        "seasonal_naive",
+        training_from=history.rules.training_from,
+        mask=history.rules.mask,
+    )
+    for recipe in (*recipes, baseline):
+        create(recipe)
+    with tempfile.TemporaryDirectory(prefix="backtest-", dir=scratch) as folder:
+        write_history(history, Path(folder))
+        tasks = [
+            Task(folder, recipe, baseline, cutoff, horizon)
+            for cutoff in cutoffs
+            for recipe in recipes
+        ]
+        try:
+            for task, (frame, failure) in compute.run_tasks(run_task, tasks, cost=_cost):
+                if failure is not None:
+                    _log.warning("%s at %s: %s", task.recipe.name, task.cutoff, failure)
+                yield Outcome(task.recipe, task.cutoff, frame, failure)
+        finally:
+            # where tasks ran in this very process, the history is still held
+            _window.cache_clear()
+            _history.cache_clear()
+
+
+def _cost(task: Task) -> float:
+    return 0.0 if create(task.recipe).stateless else 1.0
+
+
+def write_history(history: History, folder: Path) -> None:
+    """Write a history as Arrow files that ``read_history`` reads."""
+    for name in _FRAMES:
+        frame: pl.DataFrame | None = getattr(history, name)
+        if frame is not None:
+            frame.write_ipc(folder / f"{name}.arrow", compression="uncompressed")
+    (folder / "rules.json").write_text(history.rules.to_json(), "utf-8")
+    (folder / "through").write_text(history.through.isoformat(), "utf-8")
+
+
+def read_history(folder: Path) -> History:
+    """The history that ``write_history`` wrote."""
+    frames = {
+        name: pl.read_ipc(file) for name in _FRAMES if (file := folder / f"{name}.arrow").is_file()
+    }
+    return History(
+        **frames,
+        through=date.fromisoformat((folder / "through").read_text("utf-8")),
+        rules=SeriesRules.from_json((folder / "rules.json").read_text("utf-8")),
+    )
+
+
+@lru_cache(maxsize=1)
+def _history(folder: str) -> History:
+    return read_history(Path(folder))
+
+
+@lru_cache(maxsize=2)
+def _window(folder: str, cutoff: date, horizon: int) -> Window:
+    return cut(_history(folder), cutoff, horizon)
+
+
+def run_task(task: Task) -> tuple[pl.DataFrame, str | None]:
+    """Fit, forecast and set beside what happened; the frame and the failure of an outcome."""
+    window = _window(task.folder, task.cutoff, task.horizon)
+    forecast, failure = forecast_window(task.recipe, task.baseline, window)
+    return _beside(_history(task.folder), window, forecast), failure
+
+
+def forecast_window(
+    recipe: Recipe, baseline: Recipe, window: Window
+) -> tuple[pl.DataFrame, str | None]:
+    """The model's forecast of a window, what is missing filled by the baseline; and why.
+
+    Returns:
+        a finished quantile frame with ``origin``, one row for each row of the future.
+
+    Raises:
+        ModelError: MODEL_FAILED where the baseline itself fails.
+    """
+    rules, future = window.past.rules, window.future
+    failure = None
+    frame: pl.DataFrame | None = None
+    if future.rows.is_empty():
+        return _nothing(), None
+    try:
+        frame = _asked(recipe, window)
+        forecast = checked(frame, future, rules).with_columns(origin=pl.lit(MODEL))
+    except Exception as fault:  # noqa: BLE001 - a model is anybody's code: counted, shown, filled
+        failure = fault.message if isinstance(fault, StorecastError) else f"{_said(fault)}"
+        forecast = _filled(frame, _baseline(baseline, window, failure))
+    return finish(forecast, future, rules), failure
+
+
+def _asked(recipe: Recipe, window: Window) -> pl.DataFrame:
+    model = create(recipe)
+    model.fit(window.past)
+    return model.predict(window.past, window.future)
+
+
+def _baseline(baseline: Recipe, window: Window, failure: str) -> pl.DataFrame:
+    try:
+        return checked(_asked(baseline, window), window.future, window.past.rules)
+    except Exception as fault:
+        raise ModelError(
+            Code.MODEL_FAILED,
+            f"the baseline {baseline.name!r}, which fills for a model that failed, fails as well: "
+            f"{_said(fault)}",
+            where=f"cutoff {window.cutoff}",
+            found=failure,
+        ) from fault
+
+
+def _filled(frame: pl.DataFrame | None, baseline: pl.DataFrame) -> pl.DataFrame:
+    """The model's whole stores, the others by the baseline; points only where any is filled."""
+    whole = baseline.select(*KEY, *POINTS).with_columns(origin=pl.lit(FILLED))
+    wanted = [*KEY, *POINTS]
+    if not isinstance(frame, pl.DataFrame) or not set(wanted) <= set(frame.columns):
+        return whole
+    given = frame.select(
+        pl.col("store_id").cast(pl.String, strict=False),
+        pl.col("date").cast(pl.Date, strict=False),
+        pl.col("step").cast(pl.Int32, strict=False),
+        pl.col(POINTS).cast(pl.Float64, strict=False),
+    )
+    if given.select(KEY).is_duplicated().any():
+        return whole
+    finite = pl.all_horizontal(pl.col("m_" + p).is_finite() for p in POINTS).fill_null(False)
+    both = whole.join(
+        given.rename({p: f"m_{p}" for p in POINTS}),
+        on=list(KEY),
+        how="left",
+        maintain_order="left",
+    ).with_columns(_good=finite.all().over("store_id"))
+    return both.select(
+        *KEY,
+        *(pl.when("_good").then(f"m_{p}").otherwise(p).alias(p) for p in POINTS),
+        pl.when("_good").then(pl.lit(MODEL)).otherwise(pl.lit(FILLED)).alias("origin"),
+    )
+
+
+def _nothing() -> pl.DataFrame:
+    return pl.DataFrame(
+        schema={
+            "store_id": pl.String,
+            "date": pl.Date,
+            "step": pl.Int32,
+            **dict.fromkeys(POINTS, pl.Float64),
+            "origin": pl.String,
+        }
+    )
+
+
+def _beside(history: History, window: Window, forecast: pl.DataFrame) -> pl.DataFrame:
+    rules, past = history.rules, window.past
+    told = [
+        window.future.rows.select("store_id", "date", "closed"),
+        store_scales(past).rename({"scale": "size"}),
+        metrics.scale(past.rows, rules.season).select("store_id", "scale", "scale_sq"),
+        past.stores.select("store_id", *rules.segments),
+    ]
+    frame = actuals(history, window).join(
+        forecast.drop("step"), on=["store_id", "date"], how="left", maintain_order="left"
+    )
+    for further in told:
+        keys = [name for name in ("store_id", "date") if name in further.columns]
+        frame = frame.join(further, on=keys, how="left", maintain_order="left")
+    return frame.with_columns(pl.col("closed").fill_null(False), pl.col("origin").fill_null(FILLED))
+
+
+def calibration_errors(frames: Sequence[pl.DataFrame], until: int) -> pl.DataFrame:
+    """What ``Conformal.learn`` takes, from windows' frames: targets of periods up to ``until``.
+
+    Only what the model itself said of stores that it was asked for.
+    """
+    shape = {
+        "store_id": pl.String,
+        "step": pl.Int32,
+        "sales": pl.Float64,
+        "forecast": pl.Float64,
+        "scale": pl.Float64,
+    }
+    own = [
+        frame.filter(
+            (pl.col("period") <= until)
+            & (pl.col("origin") == MODEL)
+            & (pl.col("segment") != COLD_START)
+        ).select("store_id", "step", "sales", "forecast", scale="size")
+        for frame in frames
+    ]
+    return pl.concat([pl.DataFrame(schema=shape), *own])
+
+
+def calibrated(frame: pl.DataFrame, conformal: Conformal, rules: SeriesRules) -> pl.DataFrame:
+    """An outcome's frame with every forecast column, finished, cold starts filled.
+
+    A model's own quantiles are kept. A store that was first seen after the cutoff cannot be
+    forecast from its past: at each step it gets, in each column, the median over the stores that
+    were forecast (zero where there are none).
+    """
+    quantiles = quantile_columns(rules)
+    cold = frame.filter(pl.col("segment") == COLD_START)
+    seen = frame.filter(pl.col("segment") != COLD_START)
+    if not set(quantiles) <= set(seen.columns):
+        sizes = seen.select("store_id", scale="size").unique("store_id", maintain_order=True)
+        seen = conformal.apply(seen, sizes)
+        seen = finish(seen, Future(seen.select("store_id", "date", "step", "closed")), rules)
+    if cold.is_empty():
+        return seen
+    numbers = [*POINTS, *quantiles]
+    usual = seen.group_by("step").agg(pl.col(numbers).median())
+    cold = cold.drop(numbers, strict=False).join(usual, on="step", how="left")
+    filled = cold.with_columns(pl.col(numbers).fill_null(0.0), origin=pl.lit(FILLED))
+    return pl.concat([seen, filled.select(seen.columns)]).sort("store_id", "period")
+
+
+def _said(fault: BaseException) -> str:
+    lines = str(fault).splitlines()
+    return f"{type(fault).__name__}: {lines[0]}" if lines else type(fault).__name__

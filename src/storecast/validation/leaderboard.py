@@ -1,0 +1,155 @@
+"""Scores of a validation, and the leaderboard that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from storecast.core import metrics
+from storecast.core.schema import METRICS
+from storecast.core.window import cutoffs as cutoffs_of
+
+if TYPE_CHECKING:
+    from storecast.core.panel import SeriesRules
+
+WARMUP = "warmup"
+HEADLINE = ("headline", "closed_in_window")
+"""Segments that count: stores seen by the cutoff and not known closed."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One model of the leaderboard; a metric is None where it is undefined.
+
+    ``spread`` is the lowest and highest value of the chosen metric over the cutoffs, ``gain`` the
+    share of the baseline's value by which the model's is lower (negative: higher).
+    """
+
+    model: str
+    wape: float | None
+    mase: float | None
+    rmsse: float | None
+    bias: float | None
+    sql: float | None
+    wql: float | None
+    coverage: float | None
+    n_scored: int
+    n_filled: int
+    spread: tuple[float, float] | None
+    gain: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def compared(
+    frame: pl.DataFrame, rules: SeriesRules, cutoffs: Sequence[date], step: str | int
+) -> pl.Series:
+    """Which rows lie between their cutoff and the next, so that no period counts twice.
+
+    The last cutoff's next is where the step would have put it.
+    """
+    frequency = rules.frequency
+    numbers = [frequency.ordinal(cutoff) for cutoff in cutoffs]
+    after = _following(rules, cutoffs[-1], step)
+    ends = pl.DataFrame(
+        {"cutoff": list(cutoffs), "_end": [*numbers[1:], after]},
+        schema={"cutoff": pl.Date, "_end": pl.Int32},
+    )
+    joined = frame.select("cutoff", "period").join(
+        ends, on="cutoff", how="left", maintain_order="left"
+    )
+    return joined.select(pl.col("period") <= pl.col("_end")).to_series().alias("compared")
+
+
+def _following(rules: SeriesRules, cutoff: date, step: str | int) -> int:
+    """Number of the period that ends at the cutoff after ``cutoff``."""
+    frequency = rules.frequency
+    number = frequency.ordinal(cutoff)
+    if isinstance(step, int):
+        return number + step
+    later = number
+    while True:
+        # the newest cutoff within a history that is complete to ``later``, no horizon held back
+        later += 1
+        found = cutoffs_of(rules, frequency.last_day(later), 0, 1, step, cutoff)
+        if found[-1] > cutoff:
+            return frequency.ordinal(found[-1])
+
+
+def scored(frame: pl.DataFrame, rules: SeriesRules, warmup: Sequence[date]) -> pl.DataFrame:
+    """Every score of a validation.
+
+    Overall, by cutoff, by store and by segment a window counts up to the next cutoff; by step,
+    to the end of its horizon. All but the segments are of the headline stores.
+
+    Args:
+        frame: model, cutoff, compared, segment, the columns of ``metrics.score``, the segment
+            attributes.
+        rules: of the series.
+        warmup: cutoffs that are scored for no model.
+
+    Returns:
+        model, scope, member, the metrics, n_scored, n_filled.
+    """
+    rows = frame.filter(~pl.col("cutoff").is_in(list(warmup)))
+    part = rows.filter("compared")
+    headline = pl.col("segment").is_in(HEADLINE)
+    scopes: list[tuple[str, pl.DataFrame, pl.Expr]] = [
+        ("overall", part.filter(headline), pl.lit("all")),
+        ("cutoff", part.filter(headline), pl.col("cutoff").cast(pl.String)),
+        ("store", part.filter(headline), pl.col("store_id")),
+        ("step", rows.filter(headline), pl.col("step").cast(pl.String)),
+        ("segment", part, pl.col("segment")),
+    ]
+    for attribute in rules.segments:
+        known = part.filter(headline & pl.col(attribute).is_not_null())
+        member = pl.format(attribute + "={}", pl.col(attribute))
+        scopes.append(("segment", known, member))
+    wanted = ("model", "scope", "member", *METRICS, "n_scored", "n_filled")
+    return pl.concat(
+        metrics.score(given.with_columns(member=member), rules, by=["model", "member"])
+        .with_columns(scope=pl.lit(scope))
+        .select(wanted)
+        for scope, given, member in scopes
+        if given.height
+    )
+
+
+def leaderboard(scores: pl.DataFrame, metric: str, baseline: str) -> list[Line]:
+    """One line a model, the best first; undefined ones last, the baseline before its equals."""
+    overall = scores.filter(pl.col("scope") == "overall")
+    cutoffs = scores.filter(pl.col("scope") == "cutoff")
+    by_model = {row["model"]: row for row in overall.iter_rows(named=True)}
+    bar = by_model[baseline][metric] if baseline in by_model else None
+    lines = [
+        _line(row, cutoffs.filter(pl.col("model") == model)[metric].drop_nulls(), metric, bar)
+        for model, row in by_model.items()
+    ]
+    return sorted(
+        lines,
+        key=lambda line: (
+            getattr(line, metric) is None,
+            getattr(line, metric) or 0.0,
+            line.model != baseline,
+            line.model,
+        ),
+    )
+
+
+def _line(row: Mapping[str, Any], values: pl.Series, metric: str, bar: float | None) -> Line:
+    value = row[metric]
+    spread = (float(min(values)), float(max(values))) if len(values) else None
+    return Line(
+        model=row["model"],
+        **{name: row[name] for name in METRICS},
+        n_scored=row["n_scored"],
+        n_filled=row["n_filled"],
+        spread=spread,
+        gain=1 - value / bar if value is not None and bar else None,
+    )

@@ -1,0 +1,487 @@
+"""Strict walk-forward validation: each model at each cutoff, from nothing but the past."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+import storecast
+from storecast import runs
+from storecast.artifact.unified import fingerprint
+from storecast.backtest.tasks import Outcome, backtest, calibrated, calibration_errors
+from storecast.core.schema import METRICS
+from storecast.core.window import cutoffs as cutoffs_of
+from storecast.errors import Code, ModelError
+from storecast.history import load_history
+from storecast.models.base import Recipe
+from storecast.models.calibration import Conformal
+from storecast.tracking import ModelRecord, Tracking, record_validation
+from storecast.validation.leaderboard import WARMUP, Line, compared, leaderboard, scored
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from storecast.config import Config
+    from storecast.core.panel import History
+    from storecast.project import Project
+    from storecast.runs import Run
+
+_FORECASTS, _SCORES = "backtest_forecasts", "backtest_scores"
+_ROOMS = ("core", "models", "backtest", "validation")
+"""Rooms whose code decides what a validation finds."""
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """What a validation found.
+
+    Attributes:
+        run_id: of the run.
+        validation_id: follows from data, recipes, windows and code.
+        leaderboard: one line a model, the best first.
+        best: the best model's name; the baseline's where nothing beats it.
+        baseline: the baseline's name.
+        metric: by which they are ordered.
+        cutoffs: of the scored windows, ascending.
+        warmup: cutoffs of the windows that only feed the calibration.
+        horizon: periods that each window forecasts.
+        failures: model to what went wrong, where its share was filled.
+        perfect_foresight: known covariates whose future may be better than was known.
+        reused: whether all of it stood in the tables already.
+    """
+
+    run_id: str
+    validation_id: str
+    leaderboard: tuple[Line, ...]
+    best: str
+    baseline: str
+    metric: str
+    cutoffs: tuple[date, ...]
+    warmup: tuple[date, ...]
+    horizon: int
+    failures: Mapping[str, str]
+    perfect_foresight: tuple[str, ...]
+    reused: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, dates as ISO texts."""
+        return {
+            **asdict(self),
+            "windows": len(self.cutoffs) + len(self.warmup),
+            "cutoffs": [day.isoformat() for day in self.cutoffs],
+            "warmup": [day.isoformat() for day in self.warmup],
+            "sentences": self.sentences(),
+        }
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        first, last = self.cutoffs[0], self.cutoffs[-1]
+        told = [
+            f"{self._verdict()} ({len(self.cutoffs)} forecasts made in the past, from {first} to "
+            f"{last}, {self.horizon} periods ahead)"
+        ]
+        told += [self._told(line) for line in self.leaderboard]
+        told += [
+            f"{name} failed, its share was filled: {why}" for name, why in self.failures.items()
+        ]
+        if self.perfect_foresight:
+            told.append(
+                f"perfect foresight: of {', '.join(self.perfect_foresight)} only the latest "
+                "version is kept, so the past's forecasts may have known it better"
+            )
+        if self.reused:
+            told.append("nothing has changed since this validation was made: taken from the tables")
+        return told
+
+    def _verdict(self) -> str:
+        if self.best == self.baseline:
+            return f"nothing beats the baseline {self.baseline}"
+        gain = self.leaderboard[0].gain
+        return f"{self.best} is best" + (
+            f", {gain:.0%} below {self.baseline} by {self.metric.upper()}"
+            if gain is not None
+            else ""
+        )
+
+    def _told(self, line: Line) -> str:
+        shown = [
+            f"{name.upper()} {value:.3f}"
+            for name in dict.fromkeys((self.metric, "wape", "mase", "rmsse", "bias"))
+            if (value := getattr(line, name)) is not None
+        ]
+        spread = f" ({line.spread[0]:.3f} to {line.spread[1]:.3f})" if line.spread else ""
+        if shown:
+            shown[0] += spread
+        filled = f", {line.n_filled} of {line.n_scored} filled" if line.n_filled else ""
+        return f"{line.model}: {', '.join(shown) or 'no score'}{filled}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a validation is going to do."""
+
+    validation_id: str
+    recipes: tuple[Recipe, ...]
+    baseline: Recipe
+    cutoffs: tuple[date, ...]
+    warmup: int
+
+    @property
+    def fed(self) -> tuple[date, ...]:
+        """Cutoffs that only feed the calibration."""
+        return self.cutoffs[: self.warmup]
+
+
+def validate(project: Project, *, models: Sequence[str] | None = None) -> ValidationResult:
+    """Backtest every configured model, or ``models`` and the baseline, by strict walk-forward.
+
+    Args:
+        project: what ``storecast.load`` gave.
+        models: names of configured models; the baseline always runs.
+
+    Raises:
+        ConfigurationError: HISTORY_TOO_SHORT.
+        ContractError: NOTHING_INGESTED.
+        ModelError: MODEL_UNKNOWN, MODEL_FAILED, NO_VARIATION.
+        RegistryError: REGISTRY_UNREACHABLE.
+    """
+    config = project.config
+    with runs.begin(project, "validate") as run:
+        history = load_history(run, project)
+        plan = _plan(config, history, models)
+        run.details["validation_id"] = plan.validation_id
+        earlier = _earlier(run, project, plan.validation_id)
+        if earlier is None:
+            details, scores = _made(run, project, history, plan)
+        else:
+            run.progress("taken from the tables", 1, 1)
+            details, scores = earlier, _scores(run, plan.validation_id)
+        run.details.update(details)
+        run.details["reused"] = earlier is not None
+        return _result(run, config, plan, scores, details, reused=earlier is not None)
+
+
+def _plan(config: Config, history: History, models: Sequence[str] | None) -> Plan:
+    recipes = _chosen(config, history, models)
+    _refuse_silence(history)
+    first_day = history.sales.get_column("date").min()
+    wanted = config.validation
+    cutoffs = cutoffs_of(
+        history.rules,
+        history.through,
+        config.forecast.horizon,
+        wanted.windows,
+        wanted.step,
+        first_day if isinstance(first_day, date) else history.through,
+    )
+    baseline = next(r for r in recipes if r.name == wanted.baseline)
+    end = history.rules.frequency.last_day(history.rules.frequency.complete(history.through))
+    identity = {
+        "data": fingerprint(history, end),
+        "recipes": {recipe.name: recipe.digest for recipe in recipes},
+        "cutoffs": [day.isoformat() for day in cutoffs],
+        "step": wanted.step,
+        "warmup": wanted.warmup,
+        "baseline": wanted.baseline,
+        "version": storecast.__version__,
+        "code": code_digest(),
+    }
+    text = json.dumps(identity, sort_keys=True)
+    return Plan(
+        validation_id=hashlib.sha256(text.encode()).hexdigest()[:32],
+        recipes=tuple(recipes),
+        baseline=baseline,
+        cutoffs=tuple(cutoffs),
+        warmup=wanted.warmup,
+    )
+
+
+def _chosen(config: Config, history: History, models: Sequence[str] | None) -> list[Recipe]:
+    rules = history.rules
+    configured = [
+        Recipe(
+            name=model.name,
+            kind=model.kind,
+            parameters=model.parameters,
+            training_from=rules.training_from,
+            mask=rules.mask,
+        )
+        for model in config.models
+    ]
+    if models is None:
+        return configured
+    names = [recipe.name for recipe in configured]
+    for name in models:
+        if name not in names:
+            raise ModelError(
+                Code.MODEL_UNKNOWN,
+                f"there is no model {name!r}",
+                where="--models",
+                expected=", ".join(names),
+                found=name,
+                next_step="add it to `models` in storecast.yaml",
+            )
+    wanted = {*models, config.validation.baseline}
+    return [recipe for recipe in configured if recipe.name in wanted]
+
+
+def _refuse_silence(history: History) -> None:
+    sales = history.sales.get_column("sales")
+    if not (sales.is_not_null() & (sales != 0)).any():
+        raise ModelError(
+            Code.NO_VARIATION,
+            "every sale is zero: there is nothing to learn and nothing to score",
+            where="table sales",
+            expected="sales other than zero",
+            found=f"{sales.len()} rows of zero",
+            next_step="check source.sales.columns.sales in storecast.yaml",
+        )
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 of the code that decides what a validation finds."""
+    total = hashlib.sha256()
+    for room in _ROOMS:
+        folder: Traversable = files("storecast").joinpath(room)
+        for file in sorted(folder.iterdir(), key=lambda f: f.name):
+            if file.name.endswith(".py"):
+                total.update(f"{room}/{file.name}".encode())
+                total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+# ------------------------------------------------------------------ taken from the tables
+
+
+def _earlier(run: Run, project: Project, validation_id: str) -> dict[str, Any] | None:
+    """The details of the completed run that made this validation, if its rows are there."""
+    if not run.has(_SCORES) or not _scores(run, validation_id).height:
+        return None
+    for row in reversed(runs.ledger(project)):
+        details: dict[str, Any] = row["details"]
+        if (
+            row["command"] == run.command
+            and row["status"] in runs.COMPLETED
+            and details.get("validation_id") == validation_id
+        ):
+            return details
+    return None
+
+
+def _scores(run: Run, validation_id: str) -> pl.DataFrame:
+    told = pl.DataFrame(run.read(_SCORES, where=f"validation_id = '{validation_id}'"))
+    return told.select("model", "scope", "member", *METRICS, "n_scored", "n_filled")
+
+
+# ---------------------------------------------------------------------------- newly made
+
+
+def _made(
+    run: Run, project: Project, history: History, plan: Plan
+) -> tuple[dict[str, Any], pl.DataFrame]:
+    """Backtest, calibrate, score, log and commit; the run's details, and the scores."""
+    config = project.config
+    outcomes = _outcomes(run, project, history, plan)
+    frames, conformals = _walked(outcomes, history, plan)
+    frame = pl.concat(frames)
+    frame = frame.with_columns(compared(frame, history.rules, plan.cutoffs, config.validation.step))
+    scores = scored(frame, history.rules, plan.fed)
+    _refuse_unscored(scores, config.validation.metric)
+    details = {
+        "validation_id": plan.validation_id,
+        "recipes": {recipe.name: json.loads(recipe.to_json()) for recipe in plan.recipes},
+        "conformals": {name: json.loads(c.to_json()) for name, c in conformals.items()},
+        "failures": _failures(outcomes),
+        "perfect_foresight": _foresight(history),
+    }
+    run.progress("writing to MLflow")
+    details["mlflow_run_id"] = _logged(project, run, history, plan, scores)
+    run.progress("writing the tables")
+    _committed(run, project, frame, scores, plan)
+    return details, scores
+
+
+def _outcomes(
+    run: Run, project: Project, history: History, plan: Plan
+) -> dict[tuple[str, date], Outcome]:
+    total = len(plan.recipes) * len(plan.cutoffs)
+    text = f"backtest of {len(plan.recipes)} models at {len(plan.cutoffs)} cutoffs"
+    run.progress(text, 0, total)
+    outcomes: dict[tuple[str, date], Outcome] = {}
+    for outcome in backtest(
+        history,
+        plan.recipes,
+        plan.cutoffs,
+        project.config.forecast.horizon,
+        project.compute,
+        baseline=plan.baseline,
+        scratch=project.scratch(),
+    ):
+        outcomes[outcome.recipe.name, outcome.cutoff] = outcome
+        run.progress(text, len(outcomes), total)
+    return outcomes
+
+
+def _walked(
+    outcomes: Mapping[tuple[str, date], Outcome], history: History, plan: Plan
+) -> tuple[list[pl.DataFrame], dict[str, Conformal]]:
+    """Walk forward: each window's intervals from earlier windows' targets complete at its cutoff.
+
+    Returns:
+        the frames, with model and cutoff; and each model's calibration by all windows, which is
+        what a model deployed on the whole history takes.
+    """
+    rules, frequency = history.rules, history.rules.frequency
+    frames, last = [], {}
+    for recipe in plan.recipes:
+        told: list[pl.DataFrame] = []
+        for cutoff in plan.cutoffs:
+            errors = calibration_errors(told, frequency.ordinal(cutoff))
+            raw = outcomes[recipe.name, cutoff].frame
+            frames.append(
+                calibrated(raw, Conformal.learn(errors, rules), rules).with_columns(
+                    model=pl.lit(recipe.name), cutoff=pl.lit(cutoff)
+                )
+            )
+            told.append(raw)
+        errors = calibration_errors(told, frequency.complete(history.through))
+        last[recipe.name] = Conformal.learn(errors, rules)
+    columns = frames[0].columns
+    return [frame.select(columns) for frame in frames], last
+
+
+def _refuse_unscored(scores: pl.DataFrame, metric: str) -> None:
+    overall = scores.filter(pl.col("scope") == "overall")
+    if not overall.get_column(metric).drop_nulls().len():
+        raise ModelError(
+            Code.NO_VARIATION,
+            f"{metric.upper()} is undefined at every scored cutoff: nothing was sold, no sale is "
+            "known, or no store has a season of history",
+            where="validation",
+            expected="known sales other than zero after a cutoff",
+            next_step="set other validation.windows or .step, or metric: wape",
+        )
+
+
+def _failures(outcomes: Mapping[tuple[str, date], Outcome]) -> dict[str, str]:
+    """Each failing model's newest failure, and at how many cutoffs it failed."""
+    told: dict[str, str] = {}
+    for name in dict.fromkeys(model for model, _ in outcomes):
+        failed = sorted(
+            (cutoff, outcome.failure)
+            for (model, cutoff), outcome in outcomes.items()
+            if model == name and outcome.failure is not None
+        )
+        if failed:
+            times = f"at {len(failed)} cutoff{'s' if len(failed) > 1 else ''}"
+            told[name] = f"{times}, the last {failed[-1][0]}: {failed[-1][1]}"
+    return told
+
+
+def _foresight(history: History) -> list[str]:
+    """Known covariates of which no versions are kept, and whose future a model is shown."""
+    versions = history.covariate_versions
+    recorded = versions.columns if versions is not None else []
+    return [n for n, k in history.rules.known.items() if n not in recorded and k.ahead != 0]
+
+
+def _committed(
+    run: Run, project: Project, frame: pl.DataFrame, scores: pl.DataFrame, plan: Plan
+) -> None:
+    same = {"validation_id": pl.lit(plan.validation_id), "run_id": pl.lit(run.run_id)}
+    segment = (
+        pl.when(pl.col("cutoff").is_in(list(plan.fed)))
+        .then(pl.lit(WARMUP))
+        .otherwise("segment")
+        .alias("segment")
+    )
+    for name, rows in ((_FORECASTS, frame.with_columns(segment)), (_SCORES, scores)):
+        spec = project.specs[name]
+        table = rows.with_columns(**same).select(spec.names).to_arrow()
+        run.commit(spec, table.cast(spec.arrow), append=True)
+
+
+def _logged(project: Project, run: Run, history: History, plan: Plan, scores: pl.DataFrame) -> str:
+    wanted = project.config.validation
+    lines = leaderboard(scores, wanted.metric, wanted.baseline)
+    by_name = {line.model: line for line in lines}
+    records = []
+    for recipe in plan.recipes:
+        line = by_name.get(recipe.name)
+        overall = {m: getattr(line, m) for m in METRICS} if line else {}
+        records.append(
+            ModelRecord(
+                name=recipe.name,
+                parameters={"kind": recipe.kind, **recipe.parameters},
+                metrics={m: v for m, v in overall.items() if v is not None},
+                series=_by_cutoff(scores, recipe.name),
+                tags={"storecast.model": recipe.name, "storecast.recipe": recipe.digest},
+            )
+        )
+    return record_validation(
+        Tracking.of(project),
+        validation_id=plan.validation_id,
+        parameters={
+            "through": history.through,
+            "frequency": history.rules.frequency.code,
+            "horizon": history.rules.horizon,
+            "windows": wanted.windows,
+            "warmup": wanted.warmup,
+            "step": wanted.step,
+            "metric": wanted.metric,
+            "baseline": wanted.baseline,
+        },
+        models=records,
+        artifacts={
+            "leaderboard.json": json.dumps([line.as_dict() for line in lines], indent=1),
+            "scores.csv": scores.write_csv(),
+        },
+        tags={"storecast.run_id": run.run_id},
+    )
+
+
+def _by_cutoff(scores: pl.DataFrame, model: str) -> dict[str, list[tuple[int, float]]]:
+    rows = scores.filter((pl.col("scope") == "cutoff") & (pl.col("model") == model)).sort("member")
+    days = [(date.fromisoformat(m) - date(1970, 1, 1)) // timedelta(1) for m in rows["member"]]
+    series = {}
+    for metric in METRICS:
+        values = [(day, v) for day, v in zip(days, rows[metric], strict=True) if v is not None]
+        if values:
+            series[f"{metric}_by_cutoff"] = values
+    return series
+
+
+def _result(
+    run: Run,
+    config: Config,
+    plan: Plan,
+    scores: pl.DataFrame,
+    details: Mapping[str, Any],
+    *,
+    reused: bool,
+) -> ValidationResult:
+    metric, baseline = config.validation.metric, config.validation.baseline
+    lines = leaderboard(scores, metric, baseline)
+    return ValidationResult(
+        run_id=run.run_id,
+        validation_id=plan.validation_id,
+        leaderboard=tuple(lines),
+        best=lines[0].model,
+        baseline=baseline,
+        metric=metric,
+        cutoffs=plan.cutoffs[plan.warmup :],
+        warmup=plan.fed,
+        horizon=config.forecast.horizon,
+        failures=dict(details.get("failures", {})),
+        perfect_foresight=tuple(details.get("perfect_foresight", ())),
+        reused=reused,
+    )
