@@ -84,6 +84,26 @@ def test_a_fallback_is_said_aloud():
     )
 
 
+def test_a_run_without_a_forecast_is_said_aloud():
+    failed = {"failure": "MODEL_FAILED: out of order", "forecast_id": "f-2"}
+    (notice,) = said(tables(), **failed).notices
+    assert "made no forecast: MODEL_FAILED: out of order" in notice
+
+
+def test_a_shop_left_out_says_why():
+    made = tables()
+    ledger = pl.DataFrame(
+        {"forecast_id": ["f-0", "f-1"], "store_id": ["1", "1"], "status": "excluded",
+         "reason": ["long ago", "closed on 2022-10-01"]}
+    )  # fmt: skip
+    without = made.forecasts.filter(pl.col("store_id") != "1")
+    found = assemble(setting(), replace(made, forecasts=without, ledger=ledger))
+    (shop,) = [shop for shop in found.shops if shop.store_id == "1"]
+    assert (shop.forecast, shop.why_not) == (None, "closed on 2022-10-01")
+    assert found.shops[-1] is shop
+    assert "1 shop with past sales has no forecast (closed, or left out)." in words(found).outlook
+
+
 def test_a_champion_that_beats_nobody_is_said_aloud():
     made = tables()
     only = replace(made, scores=made.scores.filter(pl.col("model") == "seasonal_naive"))

@@ -311,7 +311,10 @@ def _shops(
         )
         wapes = {m: _number(w) for m, w in rows.select("member", "wape").iter_rows()}
     tried = _backtest_lines(setting, _filled(tables.backtest), trust)
-    reasons = _reasons(_filled(tables.ledger))
+    newest = _newest(_filled(tables.forecasts))
+    reasons = _reasons(
+        _filled(tables.ledger), newest["forecast_id"][0] if newest is not None else ""
+    )
     shops = [
         Shop(
             store_id=s,
@@ -344,10 +347,13 @@ def _store_names(stores: pl.DataFrame | None) -> dict[str, str]:
     return {s: n.strip() for s, n in rows.iter_rows() if n.strip() and n.strip() != s}
 
 
-def _reasons(ledger: pl.DataFrame | None) -> dict[str, str]:
+def _reasons(ledger: pl.DataFrame | None, forecast_id: str) -> dict[str, str]:
     if ledger is None:
         return {}
-    rows = ledger.filter(pl.col("status") != "forecast").select("store_id", "reason").drop_nulls()
+    rows = ledger.filter(
+        pl.col("forecast_id") == forecast_id, pl.col("status") != "forecast"
+    ).select("store_id", "reason")
+    rows = rows.drop_nulls()
     return dict(rows.iter_rows())
 
 

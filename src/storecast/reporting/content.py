@@ -17,7 +17,9 @@ _YEAR = {"D": 364, "M": 12, "W": 52}
 class Setting:
     """What the configuration and the moment add to the tables.
 
-    ``model`` is the name of the validated recipe behind the forecast, None where unknown.
+    ``model`` is the name of the validated recipe behind the forecast, None where unknown;
+    ``failure`` says why the champion failed in the newest forecast run, whose forecast is
+    ``forecast_id``.
     """
 
     project: str
@@ -35,6 +37,8 @@ class Setting:
     model: str | None = None
     validation_id: str | None = None
     perfect_foresight: tuple[str, ...] = ()
+    failure: str | None = None
+    forecast_id: str | None = None
 
     @property
     def year(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +89,9 @@ def _write(path: Path, found: Content, prose: Words) -> int:
 
 def _setting(project: Project, run: Run) -> Setting:
     config, rules = project.config, project.config.rules()
-    ingested, validated = (runs.newest(project, command) for command in ("ingest", "validate"))
+    ingested, validated, forecast = (
+        runs.newest(project, command) for command in ("ingest", "validate", "forecast")
+    )
     return Setting(
         project=config.project,
         locale=config.locale,
@@ -105,6 +107,8 @@ def _setting(project: Project, run: Run) -> Setting:
         through=ingested["through"] if ingested else None,
         model=_model(project),
         validation_id=_detail(validated, "validation_id"),
+        failure=_detail(forecast, "failure"),
+        forecast_id=_detail(forecast, "forecast_id"),
         perfect_foresight=tuple(_details(validated).get("perfect_foresight") or ()),
     )
 
@@ -142,7 +146,7 @@ def _package_version() -> str:
 
 def _tables(run: Run) -> Tables:
     return Tables(
-        panel=load_history(run).panel() if run.has("sales") else None,
+        panel=_panel(run),
         stores=_read(run, "stores"),
         forecasts=_read(run, "forecasts_latest"),
         ledger=_read(run, "forecast_ledger"),
@@ -150,6 +154,14 @@ def _tables(run: Run) -> Tables:
         backtest=_read(run, "backtest_forecasts"),
         runs=_ledger(run),
     )
+
+
+def _panel(run: Run) -> pl.DataFrame | None:
+    """What happened to the last complete period, beyond ``training.until`` too."""
+    ingested = runs.newest(run.project, "ingest")
+    if ingested is None or ingested["through"] is None or not run.has("sales"):
+        return None
+    return replace(load_history(run, run.project), through=ingested["through"]).panel()
 
 
 def _read(run: Run, table: str) -> pl.DataFrame | None:

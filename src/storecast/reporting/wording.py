@@ -164,6 +164,8 @@ def _notices(say: Wording, content: Content) -> Iterator[str]:
 
 def _forecast_notices(say: Wording, content: Content, found: Outlook) -> Iterator[str]:
     setting = content.setting
+    if setting.failure is not None and setting.forecast_id != found.forecast_id:
+        yield say.say("notice_nothing_new", failure=setting.failure, cutoff=say.day(found.cutoff))
     fallen = {o: n for o, n in found.origins.items() if o != "champion"}
     if fallen:
         origins = [f"{say.texts['origins'].get(o, o)}: {say.number(n)}" for o, n in fallen.items()]
@@ -172,6 +174,7 @@ def _forecast_notices(say: Wording, content: Content, found: Outlook) -> Iterato
             n=sum(fallen.values()),
             of=say.number(found.shops),
             origins=", ".join(sorted(origins)),
+            why=f" {setting.failure}" if setting.failure else "",
         )
     if setting.through is not None:
         newest = setting.frequency.complete(setting.through)
