@@ -312,7 +312,7 @@ def _filtered(
         # A stream, not the dataset: DuckDB's filters on text do not fit pyarrow's (2.0.0, 25.0).
         connection.register("scanned", rows)
         names = ", ".join(f'"{c}"' for c in columns)
-        relation = connection.execute(f"SELECT {names} FROM scanned WHERE {where}")  # noqa: S608
+        relation = connection.sql(f"SELECT {names} FROM scanned WHERE {where}")  # noqa: S608
         filtered: pa.RecordBatchReader = relation.to_arrow_reader(_BATCH)
         yield from filtered
 

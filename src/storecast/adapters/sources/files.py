@@ -1,0 +1,235 @@
+"""A folder of parquet and CSV files.
+
+A relation is a file's name, or a pattern such as ``sales-*.parquet`` for several of one schema.
+In a CSV every column is text: only an empty field without quotes is null.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from storecast.errors import Code, SourceError
+from storecast.ports import Relation, SourceColumn
+
+_BATCH = 65_536
+_BLOCK = 4 << 20
+_DELIMITERS = ",;\t|"
+_ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".txt")
+
+
+class FilesSource:
+    """A folder.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._folder = path
+
+    def columns(self, relation: Relation) -> list[SourceColumn]:
+        """The columns of a file, or of several that agree."""
+        files = self._files(relation)
+        first = _schema(files[0])
+        for other in files[1:]:
+            _same(files[0], first, other, _schema(other))
+        return [SourceColumn(f.name, str(f.type), _kind(f.type)) for f in first]
+
+    def read(self, relation: Relation, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Stream the named columns: of a CSV as text, of a parquet file in their own types."""
+        self.columns(relation)
+        for file in self._files(relation):
+            yield from _read(file, columns)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _files(self, relation: Relation) -> list[Path]:
+        if not self._folder.is_dir():
+            raise SourceError(
+                Code.SOURCE_UNREACHABLE,
+                f"there is no folder {self._folder.name!r} to read files from",
+                where=str(self._folder),
+                expected="a folder with parquet or CSV files",
+                next_step="correct source.path; a relative one starts at the project folder",
+            )
+        name = str(relation.table)
+        there = sorted(
+            p.relative_to(self._folder).as_posix()
+            for p in self._folder.rglob("*")
+            if p.is_file() and p.suffix.lower() in _ENDINGS
+        )
+        exact = self._folder / name
+        outside = Path(name).is_absolute() or ".." in Path(name).parts
+        if not outside and exact.is_file():
+            return [exact]
+        found = [] if outside else sorted(p for p in self._folder.glob(name) if p.is_file())
+        found = [p for p in found if p.suffix.lower() in _ENDINGS]
+        if not found:
+            near = difflib.get_close_matches(name, there, 1, 0.4)
+            raise SourceError(
+                Code.SOURCE_TABLE_NOT_FOUND,
+                f"there is no file {name!r} in {self._folder.name}"
+                + (f"; did you mean {near[0]!r}?" if near else ""),
+                where=str(self._folder),
+                expected=", ".join(there[:20]) or "parquet or CSV files",
+                found=name,
+            )
+        return found
+
+
+def _schema(file: Path) -> pa.Schema:
+    if _is_parquet(file):
+        try:
+            return pq.read_schema(file).remove_metadata()
+        except (pa.ArrowException, OSError) as fault:
+            raise _unreadable(file, fault, "a parquet file") from fault
+    return pa.schema([pa.field(name, pa.string()) for name in _header(file)])
+
+
+def _same(first: Path, one: pa.Schema, second: Path, other: pa.Schema) -> None:
+    if sorted(one.names) != sorted(other.names):
+        differing = sorted(set(one.names) ^ set(other.names))
+        raise SourceError(
+            Code.SOURCE_COLUMN_NOT_FOUND,
+            f"{first.name} and {second.name} have different columns",
+            where=second.name,
+            expected=", ".join(one.names),
+            found=f"not in both: {', '.join(differing)}",
+            next_step="make the files alike, or name only those that are",
+        )
+    for field in one:
+        kind = other.field(field.name).type if other.names.count(field.name) == 1 else field.type
+        if kind != field.type:
+            raise SourceError(
+                Code.COLUMN_TYPE_INVALID,
+                f"column {field.name!r} has one type in {first.name}, another in {second.name}",
+                where=f"{second.name}.{field.name}",
+                expected=str(field.type),
+                found=str(kind),
+                next_step="write the files with one schema",
+            )
+
+
+def _read(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    yield from _read_parquet(file, columns) if _is_parquet(file) else _read_csv(file, columns)
+
+
+def _read_parquet(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        with pq.ParquetFile(file) as parquet:
+            for batch in parquet.iter_batches(_BATCH, columns=list(columns)):
+                if batch.num_rows:
+                    yield batch.select(list(columns))
+    except (pa.ArrowException, OSError) as fault:
+        raise _unreadable(file, fault, "a parquet file") from fault
+
+
+def _read_csv(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        with pc.open_csv(
+            file,
+            read_options=pc.ReadOptions(block_size=_BLOCK),
+            parse_options=pc.ParseOptions(delimiter=_delimiter(file), newlines_in_values=True),
+            convert_options=pc.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.string()),
+                include_columns=list(columns),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        ) as reader:
+            for batch in reader:
+                if batch.num_rows:
+                    yield batch
+    except (pa.ArrowException, OSError) as fault:
+        if _has_rows(file):
+            raise _unreadable(
+                file, fault, "UTF-8 text with the same fields in each line"
+            ) from fault
+
+
+def _has_rows(file: Path) -> bool:
+    with file.open("rb") as lines:
+        next(lines, None)
+        return any(line.strip() for line in lines)
+
+
+def _header(file: Path) -> list[str]:
+    line = _first_line(file)
+    reader = pc.open_csv(
+        pa.py_buffer((line + "\n").encode()),
+        read_options=pc.ReadOptions(autogenerate_column_names=True),
+        parse_options=pc.ParseOptions(delimiter=_delimiter_of(line)),
+        convert_options=pc.ConvertOptions(strings_can_be_null=False),
+    )
+    row = reader.read_all().cast(pa.schema([pa.field(f.name, pa.string()) for f in reader.schema]))
+    return [str(column[0].as_py()) for column in row.columns]
+
+
+def _delimiter(file: Path) -> str:
+    return _delimiter_of(_first_line(file))
+
+
+def _delimiter_of(line: str) -> str:
+    """The delimiter that the header has most of, outside quotes."""
+    outside = "".join(line.split('"')[::2])
+    counts = Counter({d: outside.count(d) for d in _DELIMITERS})
+    best, count = counts.most_common(1)[0]
+    return best if count else ","
+
+
+def _first_line(file: Path) -> str:
+    try:
+        with file.open("rb") as handle:
+            raw = handle.readline(1 << 20)
+        line = raw.decode("utf-8-sig").rstrip("\r\n")
+    except OSError as fault:
+        raise _unreadable(file, fault, "a file that can be read") from fault
+    except UnicodeDecodeError as fault:
+        raise _unreadable(file, fault, "UTF-8") from fault
+    if not line.strip():
+        raise SourceError(
+            Code.SOURCE_EMPTY,
+            f"the file {file.name} has no header line",
+            where=str(file),
+            expected="column names in the first line",
+        )
+    if "\x00" in line:
+        raise _unreadable(file, ValueError("zero bytes: UTF-16?"), "UTF-8")
+    return line
+
+
+def _is_parquet(file: Path) -> bool:
+    return file.suffix.lower() in (".parquet", ".pq")
+
+
+def _unreadable(file: Path, fault: Exception, expected: str) -> SourceError:
+    return SourceError(
+        Code.SOURCE_QUERY_FAILED,
+        f"the file {file.name} cannot be read",
+        where=str(file),
+        expected=expected,
+        found=" ".join(str(fault).split()),
+        next_step="save a CSV as UTF-8, with quotes around fields that hold the delimiter",
+    )
+
+
+def _kind(kind: pa.DataType) -> str:
+    tests = (
+        ("text", lambda t: pa.types.is_string(t) or pa.types.is_large_string(t)),
+        ("integer", pa.types.is_integer),
+        ("decimal", pa.types.is_decimal),
+        ("float", pa.types.is_floating),
+        ("date", pa.types.is_date),
+        ("timestamp", pa.types.is_timestamp),
+        ("boolean", pa.types.is_boolean),
+    )
+    return next((name for name, test in tests if test(kind)), "unknown")

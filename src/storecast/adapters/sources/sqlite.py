@@ -1,0 +1,265 @@
+"""SQLite databases, by ADBC, opened for reading only.
+
+SQLite has no column types worth trusting, and the driver types a column from its first rows: so
+each value comes as text with one letter for its storage class in front, and is taken apart in
+Arrow. Columns of TEXT affinity hold text alone, by SQLite's own rule: theirs can be shorter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from storecast.errors import Code, SourceError
+from storecast.ports import Relation, SourceColumn
+
+HOLDS_FLOATS = b"storecast.holds_floats"
+"""Metadata of a text field some of whose values the source stores as floating-point numbers."""
+
+_BATCH = 65_536
+_KINDS = (
+    ("INT", "integer"),
+    ("BOOL", "boolean"),
+    ("TIMESTAMP", "timestamp"),
+    ("DATETIME", "timestamp"),
+    ("DATE", "date"),
+    ("CHAR", "text"),
+    ("CLOB", "text"),
+    ("TEXT", "text"),
+    ("REAL", "float"),
+    ("FLOA", "float"),
+    ("DOUB", "float"),
+    ("NUM", "decimal"),
+    ("DEC", "decimal"),
+)
+
+
+class SqliteSource:
+    """A database file.
+
+    Args:
+        path: the file; it is never created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._uri = f"{path.absolute().as_uri()}?mode=ro"
+        self._connection: Any = None
+
+    def columns(self, relation: Relation) -> list[SourceColumn]:
+        """The columns of a relation, in order, with their declared types."""
+        with self._looking() as connection:
+            if relation.query is not None:
+                names = [d[0] for d in connection.execute(relation.query).description or ()]
+                return [SourceColumn(name, "", "unknown") for name in names]
+            name = self._table(connection, str(relation.table))
+            found = connection.execute(
+                "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1", (name,)
+            ).fetchall()
+        return [SourceColumn(name, kind, _kind(kind)) for name, kind in found]
+
+    def read(self, relation: Relation, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Stream the named columns as text; a field that ``HOLDS_FLOATS`` says so."""
+        plain = self._plain_columns(relation)
+        statement = self._statement(relation, columns, plain)
+        try:
+            with self._opened().cursor() as cursor:
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(_BATCH)})
+                cursor.execute(statement)
+                for batch in cursor.fetch_record_batch():
+                    if batch.num_rows:
+                        yield _decoded(batch, columns, relation, plain)
+        except (OSError, _driver_error()) as fault:
+            raise self._broken(relation, fault) from fault
+
+    def close(self) -> None:
+        """Give back the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    # ------------------------------------------------------------------ inside
+
+    def _opened(self) -> Any:
+        from adbc_driver_sqlite import dbapi
+
+        if self._connection is None:
+            self._reachable()
+            try:
+                self._connection = dbapi.connect(self._uri)
+            except dbapi.Error as fault:
+                raise self._unreachable(str(fault)) from fault
+        return self._connection
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[sqlite3.Connection]:
+        self._reachable()
+        try:
+            with contextlib.closing(sqlite3.connect(self._uri, uri=True)) as connection:
+                yield connection
+        except sqlite3.DatabaseError as fault:
+            if "not a database" in str(fault) or "unable to open" in str(fault):
+                raise self._unreachable(str(fault)) from fault
+            raise self._broken(None, fault) from fault
+
+    def _reachable(self) -> None:
+        if not self._path.is_file():
+            raise self._unreachable("no such file")
+
+    def _unreachable(self, found: str) -> SourceError:
+        return SourceError(
+            Code.SOURCE_UNREACHABLE,
+            f"the database {self._path.name} cannot be opened",
+            where=str(self._path),
+            expected="an SQLite database",
+            found=found,
+            next_step="correct source.path; a relative one starts at the project folder",
+        )
+
+    def _broken(self, relation: Relation | None, fault: Exception) -> SourceError:
+        return SourceError(
+            Code.SOURCE_QUERY_FAILED,
+            f"the database {self._path.name} refused or broke off the reading",
+            where=str(relation) if relation is not None else str(self._path),
+            found=" ".join(str(fault).split()),
+        )
+
+    def _table(self, connection: sqlite3.Connection, name: str) -> str:
+        found = [
+            row[0]
+            for row in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
+                "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+            )
+        ]
+        bare = name.removeprefix("main.")
+        for candidate in found:
+            if candidate.lower() in (name.lower(), bare.lower()):
+                return str(candidate)
+        near = difflib.get_close_matches(bare, found, 1, 0.4)
+        raise SourceError(
+            Code.SOURCE_TABLE_NOT_FOUND,
+            f"there is no table or view {name!r} in {self._path.name}"
+            + (f"; did you mean {near[0]!r}?" if near else ""),
+            where=str(self._path),
+            expected=", ".join(found) or "at least one table",
+            found=name,
+        )
+
+    def _plain_columns(self, relation: Relation) -> frozenset[str]:
+        """Columns of a table that can hold nothing but text, not even null."""
+        if relation.query is not None:
+            return frozenset()
+        with self._looking() as connection:
+            name = self._table(connection, str(relation.table))
+            found = connection.execute(
+                "SELECT x.name, x.type FROM pragma_table_xinfo(?) AS x, sqlite_master AS m "
+                "WHERE m.name = ? AND m.type = 'table' AND x.\"notnull\"",
+                (name, name),
+            ).fetchall()
+        return frozenset(column for column, kind in found if _has_text_affinity(kind))
+
+    def _statement(self, relation: Relation, columns: Sequence[str], plain: frozenset[str]) -> str:
+        if relation.query is not None:
+            origin = f"({relation.query.strip().rstrip(';')})"
+        else:
+            with self._looking() as connection:
+                origin = _quoted(self._table(connection, str(relation.table)))
+        # Through the alias: a bare name in double quotes that is no column would be a text.
+        values = ", ".join(
+            f"CAST(r.{_quoted(c)} AS TEXT)" if c in plain else _lettered(f"r.{_quoted(c)}")
+            for c in columns
+        )
+        return f"SELECT {values} FROM {origin} AS r"  # noqa: S608 - quoted
+
+
+def _has_text_affinity(declared: str) -> bool:
+    upper = declared.upper()
+    return "INT" not in upper and any(sign in upper for sign in ("CHAR", "CLOB", "TEXT"))
+
+
+def _kind(declared: str) -> str:
+    upper = declared.upper()
+    return next((kind for sign, kind in _KINDS if sign in upper), "unknown")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _lettered(column: str) -> str:
+    """The value as text behind the first letter of its storage class: n, i, r, t or b."""
+    return (
+        f"CASE typeof({column}) WHEN 'text' THEN 't' || {column} "
+        f"WHEN 'real' THEN 'r' || {column} WHEN 'integer' THEN 'i' || {column} "
+        f"WHEN 'blob' THEN 'b' || hex({column}) ELSE 'n' END"
+    )
+
+
+def _driver_error() -> type[Exception]:
+    from adbc_driver_sqlite import dbapi
+
+    error: type[Exception] = dbapi.Error
+    return error
+
+
+def _decoded(
+    batch: pa.RecordBatch, columns: Sequence[str], relation: Relation, plain: frozenset[str]
+) -> pa.RecordBatch:
+    arrays, fields = [], []
+    for name, column in zip(columns, batch.columns, strict=True):
+        try:
+            text, floats = _validated(column) if name in plain else _taken_apart(column)
+        except pa.ArrowInvalid as fault:
+            raise SourceError(
+                Code.SOURCE_QUERY_FAILED,
+                f"column {name!r} of {relation} has text that is not UTF-8",
+                where=f"{relation}.{name}",
+                expected="UTF-8",
+                next_step="mend the rows, or CAST the column in a view or `query:`",
+            ) from fault
+        arrays.append(text)
+        fields.append(
+            pa.field(name, pa.string(), metadata={HOLDS_FLOATS: b"1"} if floats else None)
+        )
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _validated(column: pa.Array) -> tuple[pa.StringArray, bool]:
+    return column.cast(pa.binary()).cast(pa.string()), False
+
+
+def _taken_apart(column: pa.Array) -> tuple[pa.StringArray, bool]:
+    letters, values = _split(column.cast(pa.string()))
+    return _text(values, letters == ord("n")), bool((letters == ord("r")).any())
+
+
+def _split(column: pa.StringArray) -> tuple[Any, tuple[Any, Any]]:
+    """The first byte of each value, and the rest as (offsets, bytes)."""
+    n = len(column)
+    _, offsets_buffer, data_buffer = column.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int32)[column.offset : column.offset + n + 1]
+    data = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]]
+    starts = offsets[:-1] - offsets[0]
+    keep = np.ones(len(data), bool)
+    keep[starts] = False
+    rest = offsets - offsets[0] - np.arange(n + 1, dtype=np.int32)
+    return data[starts], (rest, data[keep])
+
+
+def _text(values: tuple[Any, Any], nulls: Any) -> pa.StringArray:
+    offsets, data = values
+    validity = None
+    if nulls.any():
+        validity = pa.py_buffer(np.packbits(~nulls, bitorder="little").tobytes())
+    binary = pa.Array.from_buffers(
+        pa.binary(), len(nulls), [validity, pa.py_buffer(offsets), pa.py_buffer(data)]
+    )
+    return binary.cast(pa.string())
