@@ -1,3 +1,4 @@
+import importlib
 import os
 import shutil
 import sys
@@ -21,7 +22,12 @@ QUIET = (
 @pytest.fixture(scope="session")
 def browser():
     """Headless Chromium; without one the test is skipped, on CI it fails."""
-    api = pytest.importorskip("playwright.sync_api")
+    try:
+        api = importlib.import_module("playwright.sync_api")
+    except ImportError:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip("no Playwright")
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)
     with api.sync_playwright() as playwright:

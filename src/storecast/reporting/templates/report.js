@@ -91,7 +91,7 @@
         ...this.size(),
         tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
         legend: { markers: { width: 0, fill: (u, i) => colour(lines[i - 1].stroke) } },
-        cursor: { drag: { x: true, y: false }, points: { size: 7 } },
+        cursor: { y: false, drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => [Math.min(0, low ?? 0), (high > 0 ? high : 1) * 1.06] } },
         axes: [
           { stroke: soft, grid: { show: false }, ticks: grid, font, values: axisDates, space: 54 },
