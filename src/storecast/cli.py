@@ -268,7 +268,7 @@ def _init(
             f"the source is complete through {delivered.complete_through}; "
             f"{delivered.remaining} deliveries remain"
         )
-        settings.say(f"next: storecast run {_at(target)}".rstrip())
+        settings.say(f"next: {_program()} run {_at(target)}".rstrip())
         return dataclasses.asdict(delivered), 0
     if demo is None and file is None:
         raise ConfigurationError(
@@ -280,7 +280,7 @@ def _init(
     settings.say(f"project written to {target}")
     for note in getattr(made, "notes", ()):
         settings.say(f"  {note}")
-    settings.say(f"next: look at {target / 'storecast.yaml'}, then storecast run {_at(target)}")
+    settings.say(f"next: look at {target / 'storecast.yaml'}, then {_program()} run {_at(target)}")
     return dataclasses.asdict(made), 0
 
 
@@ -414,15 +414,25 @@ def _say_result(settings: _Settings, name: str, result: Any) -> None:
 
 
 def _say_next(settings: _Settings) -> None:
+    from storecast.setup import init
+
     at = _at(settings.folder)
     project = settings.load()
-    settings.say()
-    settings.say("next:")
-    if (settings.folder / "iowa.db").is_file():
-        settings.say(f"  storecast init --advance 1 {at} && storecast run {at}")
+    settings.say("\nnext:")
+    if init.remaining_deliveries(project.root):
+        settings.say(f"  {_program()} init --advance 1 {at}   # the next week's delivery")
+        settings.say(f"  {_program()} run {at}")
     store = project.config.mlflow.tracking_uri or f"sqlite:///{project.root / 'mlflow.db'}"
-    settings.say(f"  mlflow ui --backend-store-uri '{store}'")
-    settings.say(f"  storecast tables export forecasts_latest --to forecasts.xlsx {at}")
+    settings.say(f"  {_program('mlflow')} ui --backend-store-uri '{store}'")
+    settings.say(f"  {_program()} tables export forecasts_latest --to forecasts.xlsx {at}".rstrip())
+
+
+def _program(name: str = "storecast") -> str:
+    """How the user can start a program: by its name, or by its path where it is not on PATH."""
+    import shutil
+
+    beside = Path(sys.argv[0]).with_name(name)
+    return name if shutil.which(name) or not beside.is_file() else str(beside)
 
 
 @cli.group("models", cls=_Group)

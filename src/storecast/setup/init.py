@@ -130,6 +130,12 @@ def advance_demo(directory: Path, deliveries: int) -> AdvanceResult:
     )
 
 
+def remaining_deliveries(directory: Path) -> int:
+    """How many deliveries the demo in ``directory`` still has; 0 where there is no demo."""
+    database = directory / _DATABASE
+    return iowa.remaining(database) if database.is_file() else 0
+
+
 def init_from(directory: Path, file: Path) -> InitResult:
     """Writes a project for a CSV or parquet file of sales.
 

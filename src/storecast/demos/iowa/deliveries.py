@@ -104,6 +104,11 @@ def delivered(database: Path) -> int:
         return _delivered(connection)
 
 
+def remaining(database: Path) -> int:
+    """How many deliveries are still to come."""
+    return story.DELIVERIES - delivered(database)
+
+
 def advance(database: Path, deliveries: int) -> Delivered:
     """Makes the next ``deliveries``, all of them or, when fewer are left, none.
 
