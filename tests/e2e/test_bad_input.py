@@ -126,7 +126,8 @@ def test_all_zeros(storecast: Storecast, shop: Shop) -> None:
         (["deploy"], "NOT_VALIDATED"),
         (["forecast"], "NO_CHAMPION"),
         (["report"], "NOTHING_TO_REPORT"),
-        (["tables", "show", "sales"], "TABLE_NOT_FOUND"),
+        (["tables", "show", "sales"], "TABLE_EMPTY"),
+        (["tables", "show", "sale"], "TABLE_NOT_FOUND"),
     ],
 )
 def test_a_stage_before_its_time(
