@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
 
 from storecast.core.schema import TableSpec
+
+HOLDS_FLOATS: Final = b"storecast.holds_floats"
+"""Metadata by which a source marks a text field some of whose values are stored as floats."""
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")

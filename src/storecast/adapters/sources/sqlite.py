@@ -18,10 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from storecast.errors import Code, SourceError
-from storecast.ports import Relation, SourceColumn
-
-HOLDS_FLOATS = b"storecast.holds_floats"
-"""Metadata of a text field some of whose values the source stores as floating-point numbers."""
+from storecast.ports import HOLDS_FLOATS, Relation, SourceColumn
 
 _BATCH = 65_536
 _KINDS = (
