@@ -225,8 +225,10 @@ def finish(frame: pl.DataFrame, future: Future, rules: SeriesRules) -> pl.DataFr
         )
     numbers = [*POINTS, *quantiles]
     if rules.non_negative:
-        # + 0.0 turns a negative zero into zero
-        frame = frame.with_columns(pl.col(numbers).clip(lower_bound=0.0) + 0.0)
+        # not clip: it keeps a negative zero
+        frame = frame.with_columns(
+            pl.when(pl.col(numbers) > 0).then(pl.col(numbers)).otherwise(0.0).name.keep()
+        )
     closed = future.rows.get_column("closed")
     if closed.any():
         frame = frame.with_columns(

@@ -2,7 +2,8 @@
 
 The objective is the absolute error, so that the forecast is a median; intervals are conformal
 (``calibration``). Each store's sales are divided by its own mean |sales|, taken from the past at
-hand, at the fit and again at the forecast: a store that is new after the fit gets its own.
+hand, at the fit and again at the forecast: a store that is new after the fit gets its own. A
+dormant store is forecast as zero, where the trees would leave a little of every store's sales.
 
 What the trees see of a period: the lags of the store's sales, the known covariates and the
 calendar of the period, its place in the year, and the codes of the store's attributes. Left out
@@ -132,7 +133,8 @@ class LightGBM:
             _ahead(past, future, matrix, shape.covariates, horizon),
             self._codes(past),
         )
-        return matrix.frame(forecast * scale[:, None], future)
+        awake = ~past.stores.get_column("dormant").to_numpy()
+        return matrix.frame(forecast * (scale * awake)[:, None], future)
 
     def state(self) -> dict[str, bytes]:
         """The trees in LightGBM's text, the rest in JSON."""

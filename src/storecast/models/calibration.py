@@ -33,12 +33,16 @@ ENOUGH = 200
 def store_scales(past: Past) -> pl.DataFrame:
     """How large a store is: the mean |sales| of its last known two seasons, at least 8 periods.
 
-    Returns ``store_id, scale``: null where nothing is known, zero where nothing was sold.
+    Returns ``store_id, scale``: null where nothing is known, zero where nothing was sold, and
+    for a dormant store. So the silent ones neither narrow the intervals of the others nor get
+    one of their own.
     """
     matrix = Matrix.of(past)
     span = max(2 * past.rules.season, 8)
-    scale = matrix.mean_absolute(span)
-    return pl.DataFrame({"store_id": matrix.stores, "scale": pl.Series(scale, nan_to_null=True)})
+    scale = pl.Series("scale", matrix.mean_absolute(span), nan_to_null=True)
+    return past.stores.select(
+        "store_id", scale=pl.when("dormant").then(0.0).otherwise(pl.lit(scale))
+    )
 
 
 @dataclass(frozen=True)
