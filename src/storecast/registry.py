@@ -11,8 +11,6 @@ from storecast.errors import Code, ModelError, RegistryError
 from storecast.tracking import Tracking, reaching
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from storecast.project import Project
 
 CHAMPION = "Champion"
@@ -53,10 +51,10 @@ class ModelVersion:
 class Registry:
     """The versions of one registered model."""
 
-    def __init__(self, client: MlflowClient, name: str, place: str = "MLflow") -> None:
-        self._client = client
+    def __init__(self, tracking: Tracking, name: str) -> None:
+        self._tracking = tracking
+        self._client = tracking.client()
         self.name = name
-        self._place = place
 
     def all(self) -> list[ModelVersion]:
         """Every version, newest first.
@@ -65,7 +63,7 @@ class Registry:
             RegistryError: REGISTRY_UNREACHABLE.
         """
         aliases = self._aliases()
-        with reaching(self._place):
+        with reaching(self._tracking.registry):
             quoted = self.name.replace("'", "''")
             found = self._client.search_model_versions(f"name='{quoted}'", max_results=1000)
             versions = [_version(v, aliases) for v in found]
@@ -121,14 +119,15 @@ class Registry:
         """
         from mlflow.exceptions import MlflowException
 
-        with reaching(self._place):
+        # active: MLflow looks the logged model up at its global addresses
+        with self._tracking.active() as client:
             try:
-                self._client.get_registered_model(self.name)
+                client.get_registered_model(self.name)
             except MlflowException as fault:
                 if not _is_missing(fault):
                     raise
-                self._client.create_registered_model(self.name)
-            made = self._client.create_model_version(
+                client.create_registered_model(self.name)
+            made = client.create_model_version(
                 self.name, source, run_id=mlflow_run_id, tags=dict(tags)
             )
         return _version(made, {})
@@ -139,7 +138,7 @@ class Registry:
         Raises:
             RegistryError: ALIAS_NOT_SET, REGISTRY_UNREACHABLE.
         """
-        with reaching(self._place):
+        with reaching(self._tracking.registry):
             self._client.set_registered_model_alias(self.name, alias, number)
         found = self._aliases().get(normalised(alias))
         if found is None or found[1] != number:
@@ -156,7 +155,7 @@ class Registry:
         """Normalised alias to (alias as the registry has it, version number)."""
         from mlflow.exceptions import MlflowException
 
-        with reaching(self._place):
+        with reaching(self._tracking.registry):
             try:
                 model = self._client.get_registered_model(self.name)
             except MlflowException as fault:
@@ -172,8 +171,7 @@ def of(project: Project) -> Registry:
     Raises:
         RegistryError: REGISTRY_UNREACHABLE.
     """
-    tracking = Tracking.of(project)
-    return Registry(tracking.client(), project.config.model_name(), tracking.registry)
+    return Registry(Tracking.of(project), project.config.model_name())
 
 
 def no_champion(name: str) -> RegistryError:

@@ -50,8 +50,13 @@ class StoreForecaster(PythonModel):
         self.digest = check(folder)
         self.forecaster = load(folder)
 
-    # without annotations: MLflow would take them for the schema, which the signature declares
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def] # noqa: ARG002
+    # pandas by name: MLflow warns of every other annotation, and of none
+    def predict(
+        self,
+        context: Any,  # noqa: ARG002
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
         """Forecast.
 
         Args:

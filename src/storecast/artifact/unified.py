@@ -91,9 +91,8 @@ class UnifiedForecaster:
     ) -> pl.DataFrame:
         """Forecast every open store of ``history`` for the periods after ``cutoff``.
 
-        A store that never had a sale gets the cold-start forecast: it is taken to be one
-        of the stores that have a history, none likelier than another, so that its quantiles are
-        those of their point forecasts, step by step. A store known to be closed gets none, and
+        A store that never had a sale gets the cold-start forecast: at each step, in each column,
+        the median over the open stores that had one. A store known to be closed gets none, and
         a day known to be closed is exactly 0.
 
         Args:
@@ -193,18 +192,8 @@ def _with_cold_start(frame: pl.DataFrame, window: Window, cold: Sequence[str]) -
     others = frame.filter(warm & ~closed)
     if warm.all() or others.is_empty():
         return frame
-    point = pl.col("forecast")
-    rule = others.group_by("step").agg(
-        (point.median() if rules.point == "median" else pl.col("forecast_mean").mean()).alias(
-            "forecast"
-        ),
-        pl.col("forecast_mean").mean(),
-        *(
-            point.quantile(level, interpolation="linear").alias(quantile_column(level))
-            for level in rules.quantiles
-        ),
-    )
-    numbers = [n for n in rule.columns if n != "step"]
+    numbers = ["forecast", "forecast_mean", *quantile_columns(rules)]
+    rule = others.group_by("step").agg(pl.col(numbers).median())
     looked_up = frame.select("step").join(rule, on="step", how="left", maintain_order="left")
     return frame.with_columns(
         # on a day on which all the others are closed, there is nothing to take after

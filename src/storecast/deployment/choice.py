@@ -1,0 +1,124 @@
+"""Which recipe becomes the champion, by the newest validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from storecast.errors import Code, ModelError
+from storecast.models.base import Recipe
+from storecast.models.calibration import Conformal
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What a validation says.
+
+    Attributes:
+        validation_id: its id.
+        recipes: of its models, by name.
+        conformals: each model's calibration by all windows, whose targets are complete by now.
+        scores: one row a model, overall: ``model`` and a column a metric.
+    """
+
+    validation_id: str
+    recipes: Mapping[str, Recipe]
+    conformals: Mapping[str, Conformal]
+    scores: pl.DataFrame
+
+    def score(self, model: str, metric: str) -> float | None:
+        """A model's overall score; None where it has none."""
+        found = self.scores.filter(pl.col("model") == model)[metric].to_list()
+        return found[0] if found else None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The recipe to deploy, whether it was validated, and why it was taken."""
+
+    recipe: Recipe
+    validated: bool
+    reason: str
+
+
+def choose(
+    validated: Validated,
+    configured: Sequence[Recipe],
+    *,
+    metric: str,
+    baseline: str,
+    model: str | None = None,
+    force: bool = False,
+) -> Choice:
+    """The best validated recipe, or the one that was asked for.
+
+    Args:
+        validated: the newest validation.
+        configured: the recipes of the configuration, as it is now.
+        metric: lower is better.
+        baseline: the model to beat.
+        model: the one that was asked for.
+        force: deploy it even if it was not validated.
+
+    Raises:
+        ModelError: MODEL_UNKNOWN, RECIPE_NOT_VALIDATED, NOT_VALIDATED.
+    """
+    if model is not None:
+        return _asked(validated, configured, model, force)
+    current = {recipe.name: recipe for recipe in configured}
+    scored = {
+        name: score
+        for name, recipe in validated.recipes.items()
+        if (score := validated.score(name, metric)) is not None
+        and name in current
+        and current[name].digest == recipe.digest
+    }
+    bar = scored.get(baseline)
+    if bar is None:
+        raise ModelError(
+            Code.NOT_VALIDATED,
+            f"the newest validation has no {metric} of the baseline {baseline} as configured now",
+            where=f"validation {validated.validation_id}",
+            expected="a validation of the models as they are configured",
+            found=", ".join(scored) or "no model with a score",
+            next_step="storecast validate",
+        )
+    best = min(scored, key=lambda name: (scored[name], name != baseline))
+    if scored[best] >= bar:
+        reason = (
+            f"no model was more accurate than the baseline {baseline}, so the baseline is the "
+            "champion"
+        )
+        return Choice(current[baseline], True, reason)
+    return Choice(current[best], True, f"{best} was the most accurate of {len(scored)} models")
+
+
+def _asked(validated: Validated, configured: Sequence[Recipe], model: str, force: bool) -> Choice:
+    current = {recipe.name: recipe for recipe in configured}
+    if model not in current:
+        raise ModelError(
+            Code.MODEL_UNKNOWN,
+            f"there is no model {model!r}",
+            where="models",
+            expected=", ".join(current),
+            found=model,
+            next_step="add it to `models` in storecast.yaml and validate",
+        )
+    recipe = current[model]
+    proven = validated.recipes.get(model)
+    if proven is not None and proven.digest == recipe.digest:
+        return Choice(recipe, True, f"{model} was asked for")
+    if force:
+        return Choice(
+            recipe, False, f"{model} was asked for and forced: it was not validated as it is now"
+        )
+    raise ModelError(
+        Code.RECIPE_NOT_VALIDATED,
+        f"the newest validation did not try {model} as it is configured now",
+        where=f"validation {validated.validation_id}",
+        expected=", ".join(validated.recipes),
+        found=model if proven is None else f"{model} with other parameters",
+        next_step="storecast validate; or deploy it all the same with --force",
+    )
