@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sqlite3
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 
+from storecast import registry, runs
+from storecast.errors import Code, RegistryError
+from storecast.project import Project, load
 from storecast.setup import doctor
 from storecast.setup.findings import Diagnosis, Finding, guarded
 
@@ -236,6 +243,25 @@ def test_an_attribute_that_does_not(clinic: Clinic, name: str) -> None:
     assert not named(clinic.check(), "attributes")
 
 
+STORES = {"from": "lojas", "columns": {"store_id": "loja"}}
+
+
+def test_stores_written_otherwise_than_in_the_sales(clinic: Clinic) -> None:
+    clinic.sql("CREATE TABLE lojas (loja TEXT); INSERT INTO lojas VALUES ('L001'), ('L1')")
+    clinic.configure(source__stores=STORES)
+    found = named(clinic.check(), "source lojas")
+    assert [f.status for f in found] == ["ok", "warning"]
+    assert "'001'" in found[1].sentence
+    assert "'L001'" in found[1].sentence
+
+
+def test_a_store_with_two_rows(clinic: Clinic) -> None:
+    clinic.sql("CREATE TABLE lojas (loja TEXT); INSERT INTO lojas VALUES ('001'), ('1'), ('1')")
+    clinic.configure(source__stores=STORES)
+    found = named(clinic.check(), "source lojas")
+    assert [f.status for f in found] == ["ok", "warning"]
+
+
 def test_the_frequency_of_the_dates(clinic: Clinic) -> None:
     clinic.configure(series__frequency="D", validation__step=28)
     finding = the(clinic.check(), "frequency")
@@ -277,6 +303,75 @@ def test_a_load_log_without_a_date(clinic: Clinic, content: str) -> None:
 def test_through_long_after_the_newest_sale(clinic: Clinic) -> None:
     clinic.configure(source__sales__through=date(2030, 1, 1))
     assert the(clinic.check(), "through").status == "warning"
+
+
+def written(clinic: Clinic) -> Project:
+    """One completed run that wrote ``sales``."""
+    project = load(clinic.root)
+    with runs.begin(project, "ingest") as run:
+        run.commit("sales", one_sale(project, run.run_id))
+    return project
+
+
+def one_sale(project: Project, run_id: str) -> pa.Table:
+    row = {"store_id": "001", "date": date(2021, 1, 10), "sales": Decimal("5.5"),
+           "ingested_at": datetime(2021, 1, 11, tzinfo=UTC), "run_id": run_id}  # fmt: skip
+    return pa.Table.from_pylist([row], project.specs["sales"].arrow)
+
+
+def test_tables_at_the_versions_that_runs_name(clinic: Clinic) -> None:
+    written(clinic)
+    assert the(clinic.check(), "tables").status == "ok"
+
+
+def test_tables_that_a_broken_run_left(clinic: Clinic) -> None:
+    project = written(clinic)
+    project.tables.merge(project.specs["sales"], one_sale(project, "killed"))
+    diagnosis = clinic.check()
+    assert diagnosis.healthy
+    finding = the(diagnosis, "tables")
+    assert finding.status == "warning"
+    assert "sales" in finding.sentence
+
+
+def test_a_table_that_is_gone(clinic: Clinic) -> None:
+    project = written(clinic)
+    shutil.rmtree(clinic.root / "lakehouse" / "main" / "storecast" / "sales")
+    assert project.tables.version("sales") is None
+    finding = the(clinic.check(), "tables")
+    assert finding.status == "failed"
+    assert "sales" in finding.sentence
+
+
+class Shelf:
+    """A registry with or without a champion."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
+
+    def champion(self) -> object:
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        (None, "warning"),
+        (SimpleNamespace(number="3", name="main.storecast.lojas"), "ok"),
+        (RegistryError(Code.REGISTRY_UNREACHABLE, "no answer"), "failed"),
+    ],
+    ids=["no champion", "a champion", "no answer"],
+)
+def test_the_registry(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, found: object, status: str
+) -> None:
+    monkeypatch.setattr(registry, "of", lambda _project: Shelf(found))
+    (clinic.root / "mlflow.db").touch()
+    finding = the(clinic.check(), "registry")
+    assert finding.status == status
+    assert (status == "ok") == ("version 3" in finding.sentence)
 
 
 def test_a_country_without_holidays(clinic: Clinic) -> None:

@@ -5,6 +5,7 @@ Reads the configuration, the source, the tables and the registry, and writes to 
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -204,8 +205,15 @@ def _writable(root: Path) -> Iterator[Finding]:
             f"nothing can be written to {root}: {fault.strerror}",
             "change the owner or the permissions, or move the project folder",
         )
-    else:
-        yield ok("project folder", f"{root.resolve()} can be written to")
+        return
+    for name in ("lakehouse", "mlartifacts", "mlflow.db", "reports"):
+        if (root / name).exists() and not os.access(root / name, os.W_OK):
+            yield failed(
+                "project folder",
+                f"{name} cannot be written to",
+                "change its owner or permissions: all of the folder belongs to who runs storecast",
+            )
+    yield ok("project folder", f"{root.resolve()} can be written to")
 
 
 # ------------------------------------------------------------ the tables and the registry
@@ -263,10 +271,10 @@ def _registry(project: Project) -> Iterator[Finding]:
         return
     from storecast import registry
 
-    champion = registry.of(project).alias("Champion")
+    champion = registry.of(project).champion()
     if champion is None:
         yield warning(
             "registry", "MLflow answers, but no version is Champion yet", "storecast deploy"
         )
     else:
-        yield ok("registry", f"version {champion} of {project.config.model_name()} is Champion")
+        yield ok("registry", f"version {champion.number} of {champion.name} is Champion")

@@ -18,7 +18,7 @@ from storecast.ports import Relation, Source, SourceColumn
 from storecast.setup.findings import Finding, failed, guarded, ok, warning
 
 if TYPE_CHECKING:
-    from storecast.config import Config, From, Sales
+    from storecast.config import Config, From, Sales, Stores
     from storecast.project import Project
 
 _SAMPLE = 50_000
@@ -151,6 +151,8 @@ def _sales(source: Source, config: Config) -> Iterator[Finding]:
         return
     yield _key(sample, sales)
     yield from _stores(sample[columns.store_id])
+    if config.source.stores is not None:
+        yield from _store_rows(source, config.source.stores, sample[columns.store_id])
     dates, amounts = sample[columns.date], sample[columns.sales]
     step = "write dates YYYY-MM-DD, by a view or by `query`"
     yield _readable("dates", dates, _days(dates).is_null(), config.max_rejected, step)
@@ -205,6 +207,28 @@ def _stores(values: pl.Series) -> Iterator[Finding]:
     yield ok(
         "stores", f"{n:,} stores in the rows looked at, such as {values.drop_nulls().first()!r}"
     )
+
+
+def _store_rows(source: Source, stores: Stores, sold: pl.Series) -> Iterator[Finding]:
+    """Whether the rows of the stores are about the stores that sell."""
+    name, column = f"source {_relation(stores)}", stores.columns.store_id
+    rows = _read(source, _relation(stores), [column], _ALL)[column].cast(pl.String).drop_nulls()
+    twice = len(rows) - rows.n_unique()
+    if twice and stores.valid_from is None:
+        yield warning(
+            name,
+            f"{twice:,} of {len(rows):,} rows are about a store that has a row already",
+            "one row a store; or name the column `valid_from` where rows are versions",
+        )
+    sellers = sold.cast(pl.String).drop_nulls().unique()
+    strangers = sellers.filter(~sellers.is_in(rows.unique().to_list())).sort()
+    if len(strangers) > len(sellers) // 2:
+        yield warning(
+            name,
+            f"{len(strangers):,} of {len(sellers):,} stores that sell have no row here, such as "
+            f"{strangers.first()!r}, while there is one for {rows.first()!r}",
+            "write identifiers alike in both, leading zeros included",
+        )
 
 
 def _readable(
