@@ -114,10 +114,14 @@ REJECTED: Final = pa.schema(
 
 @dataclass(frozen=True)
 class Checked:
-    """A batch after the contract: together the two have every row once."""
+    """A batch after the contract: together the two have every row once.
+
+    ``raw`` has the accepted rows as they came.
+    """
 
     accepted: pa.RecordBatch
     rejected: pa.RecordBatch
+    raw: pa.RecordBatch
 
 
 def check(batch: pa.RecordBatch, feed: Feed) -> Checked:
@@ -146,11 +150,12 @@ def check(batch: pa.RecordBatch, feed: Feed) -> Checked:
             reason[fails & (reason == 0)] = len(reasons)
     whole = pa.RecordBatch.from_arrays(columns, schema=feed.schema)
     if not reasons:
-        return Checked(whole, _no_rejected())
+        return Checked(whole, _no_rejected(), batch)
     good = reason == 0
     return Checked(
         whole.filter(pa.array(good)),
         rejected(batch.filter(pa.array(~good)), feed, [reasons[i - 1] for i in reason[~good]]),
+        batch.filter(pa.array(good)),
     )
 
 

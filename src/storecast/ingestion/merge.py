@@ -1,0 +1,354 @@
+# ruff: noqa: S608 - the names in these statements are our own normalised ones
+"""Rules about sets of rows: the SQL of ``sql/``, run by DuckDB, which spills to disk.
+
+Every statement is a SELECT, kept once and written for DuckDB and Spark SQL alike; its
+placeholders are names of views and lists of our own normalised columns, never a user's text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from storecast.core.schema import TableSpec
+from storecast.ingestion.contract import Feed
+
+_BATCH = 65_536
+_BOOKKEEPING = ("ingested_at", "run_id")
+_MEMORY = "600MB"
+
+
+class Workbench:
+    """A DuckDB database of temporary tables, gone when the run ends."""
+
+    def __init__(self, folder: Path, memory: str = _MEMORY) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.sql = duckdb.connect()
+        for name, value in (
+            ("temp_directory", str(folder)),
+            ("memory_limit", memory),
+            ("preserve_insertion_order", False),
+            ("TimeZone", "UTC"),
+        ):
+            self.sql.execute(f"SET {name} = {_literal(value)}")
+
+    def close(self) -> None:
+        """Forget everything."""
+        self.sql.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def make(self, name: str, statement: str, **parts: str) -> str:
+        """Make the table ``name`` of what a file of ``sql/`` selects; returns the name."""
+        text = Template(_statement(statement)).substitute(parts)
+        self.sql.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {text}")
+        return name
+
+    def append(self, name: str, batches: Sequence[pa.RecordBatch]) -> None:
+        """Add rows to the table ``name``, made where it is not there."""
+        rows = pa.Table.from_batches(batches)
+        with self._registered(rows):
+            if name in self.tables():
+                self.sql.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+            else:
+                self.sql.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM incoming")
+
+    def tables(self) -> set[str]:
+        """Names of the tables there are."""
+        return {row[0] for row in self.tuples("SHOW TABLES")}
+
+    def count(self, name: str, where: str = "TRUE") -> int:
+        """Rows of a table."""
+        return int(self.value(f"SELECT COUNT(*) FROM {name} WHERE {where}"))
+
+    def value(self, query: str) -> Any:
+        """The one value of a query."""
+        return self.tuples(query)[0][0]
+
+    def tuples(self, query: str) -> list[tuple[Any, ...]]:
+        """The few rows of a query, as Python values."""
+        return list(self.sql.execute(query).fetchall())
+
+    def stream(self, query: str) -> pa.RecordBatchReader:
+        """The rows of a query; nothing else may run until they are read."""
+        reader: pa.RecordBatchReader = self.sql.sql(query).to_arrow_reader(_BATCH)
+        return reader
+
+    def rows(self, query: str) -> pa.Table:
+        """The rows of a query, whole."""
+        return self.stream(query).read_all()
+
+    @contextlib.contextmanager
+    def _registered(self, rows: Any, name: str = "incoming") -> Iterator[None]:
+        self.sql.register(name, rows)
+        try:
+            yield
+        finally:
+            self.sql.unregister(name)
+
+    @contextlib.contextmanager
+    def viewed(self, name: str, batches: pa.RecordBatchReader | pa.Table) -> Iterator[Passing]:
+        """Rows that pass under a name, once, and are counted."""
+        passing = Passing()
+        if isinstance(batches, pa.Table):
+            passing.rows = batches.num_rows
+            given: Any = batches
+        else:
+            given = pa.RecordBatchReader.from_batches(batches.schema, passing.counted(batches))
+        with self._registered(given, name):
+            yield passing
+
+
+@dataclass
+class Passing:
+    """How many rows have passed."""
+
+    rows: int = 0
+
+    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same batches, counted."""
+        for batch in batches:
+            self.rows += batch.num_rows
+            yield batch
+
+
+@cache
+def _statement(name: str) -> str:
+    return (resources.files("storecast.ingestion") / "sql" / f"{name}.sql").read_text("utf-8")
+
+
+def _literal(value: str | bool) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "'" + value.replace("'", "''") + "'"
+
+
+def listed(names: Iterable[str], prefix: str = "") -> str:
+    """``a, b``, or ``w.a, w.b``."""
+    return ", ".join(f"{prefix}{name}" for name in names)
+
+
+def joined(names: Iterable[str], left: str, right: str) -> str:
+    """``l.a = r.a AND l.b = r.b``."""
+    return " AND ".join(f"{left}.{name} = {right}.{name}" for name in names)
+
+
+# ---------------------------------------------------------------------- one row a key
+
+
+@dataclass(frozen=True)
+class Unique:
+    """Accepted rows of a feed, one a key, in the table ``name``.
+
+    Attributes:
+        deduplicated: rows that an equal or a newer one stands for.
+        conflicting: rows in conflict; ``judged`` names the table that has them.
+    """
+
+    name: str
+    rows: int
+    deduplicated: int = 0
+    conflicting: int = 0
+    judged: str | None = None
+
+
+def unique(bench: Workbench, feed: Feed, staged: str) -> Unique:
+    """Keep one row of each key: the newest, if the watermark or equality says which."""
+    columns, total = feed.schema.names, bench.count(staged)
+    bench.make(f"{staged}_doubled", "doubled", key=listed(feed.key), staged=staged)
+    if bench.count(f"{staged}_doubled") == 0:
+        return Unique(staged, total)
+    values = [c for c in columns if c not in feed.key and c != "watermark"]
+    parts = {
+        "columns": listed(columns),
+        "prefixed": listed(columns, "s."),
+        "key": listed(feed.key),
+        "prefixed_key": listed(feed.key, "s."),
+        "same_key": joined(feed.key, "s", "d"),
+        "newest": "s.watermark DESC NULLS LAST" if feed.watermark else listed(feed.key, "s."),
+        "order": listed(values or feed.key, "s."),
+        "staged": staged,
+        "doubled": f"{staged}_doubled",
+        "judged": f"{staged}_judged",
+    }
+    bench.make(f"{staged}_judged", "judged", **parts)
+    bench.make(f"{staged}_unique", "unique_rows", **parts)
+    return Unique(
+        f"{staged}_unique",
+        bench.count(f"{staged}_unique"),
+        deduplicated=bench.count(f"{staged}_judged", "verdict = 'superseded'"),
+        conflicting=bench.count(f"{staged}_judged", "verdict = 'conflicting'"),
+        judged=f"{staged}_judged",
+    )
+
+
+# ---------------------------------------------------------------------- what changes
+
+
+@dataclass(frozen=True)
+class Change:
+    """What makes a table what it shall be.
+
+    ``wanted`` is the bench's table of the whole content, ``name`` that of the rows that differ;
+    the same one where the table has no rows yet.
+    """
+
+    spec: TableSpec
+    wanted: str
+    name: str
+    before: int
+    after: int
+    inserted: int
+    updated: int
+    deleted: int
+    held: int
+
+    @property
+    def unchanged(self) -> int:
+        """Rows that came and change nothing."""
+        return self.after - self.inserted - self.updated
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row of ``name`` is new."""
+        return self.name == self.wanted
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the table is already what it shall be."""
+        return self.inserted + self.updated + self.deleted == 0
+
+
+def difference(
+    bench: Workbench,
+    spec: TableSpec,
+    wanted: str,
+    target: pa.RecordBatchReader | None,
+    *,
+    newer_holds: bool = False,
+) -> Change:
+    """Compare the rows of ``wanted`` with the table.
+
+    Args:
+        bench: where both are compared.
+        spec: the table.
+        wanted: the bench's table with the rows as they shall be.
+        target: the rows as they are; None for a table that has none.
+        newer_holds: a row of the table with a newer watermark stays.
+    """
+    name = f"change_{spec.name}"
+    key = spec.primary_key
+    values = [c for c in spec.names if c not in key and c not in _BOOKKEEPING]
+    after = bench.count(wanted)
+    if target is None:
+        # Everything is new: no need to compare, nor to copy.
+        return Change(spec, wanted, wanted, 0, after, after, 0, 0, 0)
+    older = (
+        "w.watermark < t.watermark OR (w.watermark IS NULL AND t.watermark IS NOT NULL)"
+        if newer_holds
+        else "FALSE"
+    )
+    with bench.viewed("target", target) as passing:
+        bench.make(
+            name,
+            "compared",
+            keys=", ".join(f"COALESCE(w.{k}, t.{k}) AS {k}" for k in key),
+            values=listed(values, "w."),
+            befores=", ".join(f"t.{v} AS before_{v}" for v in values),
+            first_key=key[0],
+            same=" AND ".join(f"w.{v} IS NOT DISTINCT FROM t.{v}" for v in values),
+            older=older,
+            wanted=wanted,
+            target="target",
+            same_key=joined(key, "w", "t"),
+        )
+    counts = dict(bench.tuples(f"SELECT change, COUNT(*) FROM {name} GROUP BY change"))
+    return Change(
+        spec,
+        wanted,
+        name,
+        before=passing.rows,
+        after=after,
+        inserted=counts.get("inserted", 0),
+        updated=counts.get("updated", 0),
+        deleted=counts.get("deleted", 0),
+        held=counts.get("held", 0),
+    )
+
+
+def settled(bench: Workbench, change: Change, wanted: str) -> str:
+    """The rows as the table will have them; returns the bench's table."""
+    if change.held == 0:
+        return wanted
+    key = change.spec.primary_key
+    columns = [c for c in change.spec.names if c not in _BOOKKEEPING]
+    bench.sql.execute(
+        f"CREATE OR REPLACE TEMP VIEW held AS SELECT * FROM {change.name} WHERE change = 'held'"
+    )
+    return bench.make(
+        f"{wanted}_settled",
+        "settled",
+        settled=", ".join(
+            f"w.{c}"
+            if c in key
+            else f"CASE WHEN h.change = 'held' THEN h.before_{c} ELSE w.{c} END AS {c}"
+            for c in columns
+        ),
+        wanted=wanted,
+        held="held",
+        same_key=joined(key, "w", "h"),
+    )
+
+
+# ---------------------------------------------------------------------- periods
+
+
+def averaged(
+    bench: Workbench, name: str, rows: str, key: Sequence[str], columns: Sequence[str]
+) -> str:
+    """Means over each period's days; ``date`` of the key becomes the period's label."""
+    return bench.make(
+        name,
+        "averaged",
+        keys=", ".join("p.label AS date" if k == "date" else f"w.{k}" for k in key),
+        grouped=", ".join("p.label" if k == "date" else f"w.{k}" for k in key),
+        means=", ".join(f"{_mean(c)} AS {c}" for c in columns),
+        rows=rows,
+        periods="periods",
+    )
+
+
+def _mean(column: str) -> str:
+    exact = f"SUM(CAST(w.{column} AS DECIMAL(38, 9)))"
+    return (
+        f"CASE WHEN COUNT(w.{column}) = 1 THEN MAX(w.{column}) "
+        f"ELSE CAST({exact} AS DOUBLE) / NULLIF(COUNT(w.{column}), 0) END"
+    )
+
+
+def combined(
+    bench: Workbench,
+    name: str,
+    tables: Sequence[tuple[str, Sequence[str]]],
+    key: Sequence[str],
+    columns: Sequence[str],
+) -> str:
+    """One table of several that each have the key and some of the columns."""
+    union = " UNION ALL ".join(
+        f"SELECT {listed(key)}, "
+        + ", ".join(c if c in own else f"CAST(NULL AS DOUBLE) AS {c}" for c in columns)
+        + f" FROM {table}"
+        for table, own in tables
+    )
+    values = ", ".join(f"MAX({c}) AS {c}" for c in columns)
+    return bench.make(name, "combined", key=listed(key), values=values, union=union)

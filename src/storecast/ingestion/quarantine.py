@@ -1,0 +1,95 @@
+# ruff: noqa: S608 - the names in these statements are our own
+"""The quarantine: rows that break a rule, each once, with its reason, until they are mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+import pyarrow as pa
+
+from storecast.errors import Code, ContractError, SourceError
+from storecast.ingestion.contract import Feed, check, rejected
+from storecast.ingestion.merge import Unique, Workbench
+from storecast.ports import Source
+
+TABLE = "rejected"
+"""The bench's table of rejected rows."""
+
+
+def conflicting_rows(
+    bench: Workbench, source: Source, feed: Feed, rows: Unique
+) -> Iterator[pa.RecordBatch]:
+    """The rows in conflict, as the source has them.
+
+    They are read once more: to keep every row as it came, for the few that conflict, would
+    double what is staged.
+
+    Raises:
+        SourceError: SOURCE_QUERY_FAILED where the source has changed since.
+    """
+    if rows.conflicting == 0:
+        return
+    columns = feed.schema.names
+    wanted: pl.DataFrame = pl.DataFrame(
+        bench.rows(
+            f"SELECT DISTINCT {', '.join(columns)} FROM {rows.judged} WHERE verdict = 'conflicting'"
+        )
+    )
+    found = 0
+    for batch in source.read(feed.relation, feed.sources):
+        checked = check(batch, feed)
+        accepted: pl.DataFrame = pl.DataFrame(checked.accepted)
+        places = accepted.with_row_index("place").join(
+            wanted.match_to_schema(accepted.schema), on=columns, how="semi", nulls_equal=True
+        )["place"]
+        if len(places):
+            found += len(places)
+            reasons = [(Code.CONFLICTING_DUPLICATE, None)] * len(places)
+            yield rejected(checked.raw.take(places.cast(pl.Int64).to_arrow()), feed, reasons)
+    if found != rows.conflicting:
+        raise SourceError(
+            Code.SOURCE_QUERY_FAILED,
+            f"{feed.relation} changed while it was read",
+            where=f"source.{feed.name}",
+            expected=f"{rows.conflicting} rows in conflict",
+            found=str(found),
+            next_step="ingest again",
+        )
+
+
+def reasons(bench: Workbench) -> dict[str, int]:
+    """How many rows each code rejected, the most frequent first."""
+    return dict(
+        bench.tuples(
+            f"SELECT reason_code, COUNT(*) FROM {TABLE} "
+            "GROUP BY reason_code ORDER BY COUNT(*) DESC, reason_code"
+        )
+    )
+
+
+def refuse_too_many(
+    bench: Workbench, feed: Feed, rows_read: int, rows_rejected: int, allowed: float
+) -> None:
+    """Stop before the commit where too large a share of a feed was rejected.
+
+    Raises:
+        ContractError: TOO_MANY_REJECTED, with the top reasons and an example of each.
+    """
+    if rows_rejected <= allowed * rows_read:
+        return
+    top = bench.tuples(
+        f"SELECT reason_code, COUNT(*), MIN(reason), MIN(raw_row) FROM {TABLE} "
+        f"WHERE feed = '{feed.name}' GROUP BY reason_code ORDER BY COUNT(*) DESC, reason_code "
+        "LIMIT 3"
+    )
+    raise ContractError(
+        Code.TOO_MANY_REJECTED,
+        f"{rows_rejected:,} of {rows_read:,} rows of {feed.relation} were rejected "
+        f"({rows_rejected / rows_read:.2%}): "
+        + ", ".join(f"{code} {count:,}" for code, count, _, _ in top),
+        where=f"source.{feed.name}",
+        expected=f"at most {allowed:.2%} (max_rejected)",
+        found="; ".join(f"{code}, for example {raw[:150]}" for code, _, _, raw in top),
+        next_step=f"{top[0][2]} Or raise max_rejected.",
+    )

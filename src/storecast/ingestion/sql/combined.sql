@@ -1,0 +1,4 @@
+-- Columns that come from several tables, in one row a key.
+SELECT $key, $values
+FROM ($union) AS every
+GROUP BY $key

@@ -1,0 +1,19 @@
+-- Every key whose row is not the same before and after: inserted, updated, deleted, or held where
+-- the row that is there is newer than the one that came.
+SELECT *
+FROM (
+  SELECT
+    $keys,
+    $values,
+    $befores,
+    CASE
+      WHEN t.$first_key IS NULL THEN 'inserted'
+      WHEN w.$first_key IS NULL THEN 'deleted'
+      WHEN $same THEN 'unchanged'
+      WHEN $older THEN 'held'
+      ELSE 'updated'
+    END AS change
+  FROM $wanted AS w
+  FULL OUTER JOIN $target AS t ON $same_key
+) AS every
+WHERE change <> 'unchanged'
