@@ -7,6 +7,8 @@ what MLflow stores is text, native weights and parquet.
 from __future__ import annotations
 
 import logging
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ARTIFACT = "forecaster"
+NO_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+"""MLflow draws a bar on standard error for each artefact unless this says false."""
 _LOADER = Path(__file__).with_name("loader.py")
 _NEEDED = ("storecast", "mlflow", "numpy", "pandas", "polars", "pyarrow", "holidays")
 _NEEDED_BY = {"lightgbm": ("darts", "lightgbm", "scikit-learn")}
@@ -263,10 +267,9 @@ def signature(rules: SeriesRules) -> ModelSignature:
 
 def log_model(folder: Path, forecaster: UnifiedForecaster) -> ModelInfo:
     """Log the artefact in ``folder`` to the active MLflow run."""
-    import warnings
-
     import mlflow.pyfunc
 
+    os.environ.setdefault(NO_BAR, "false")
     with warnings.catch_warnings():
         # MLflow asks for type hints and an example; the signature is declared in full instead.
         warnings.simplefilter("ignore", UserWarning)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -230,8 +231,9 @@ def _by_champion(
     """
     import mlflow.pyfunc
 
-    from storecast.artifact.pyfunc import as_pandas
+    from storecast.artifact.pyfunc import NO_BAR, as_pandas
 
+    os.environ.setdefault(NO_BAR, "false")
     try:
         with Tracking.of(project).active():
             model = mlflow.pyfunc.load_model(f"models:/{champion.name}@{registry.CHAMPION}")
