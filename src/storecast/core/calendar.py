@@ -180,7 +180,7 @@ class CalendarRules:
 
     def __post_init__(self) -> None:
         if self.country is not None:
-            _holidays(self.country, self.subdivision, self.categories, (2000,))
+            _holidays(self.country, self.subdivision, self.categories, (2020,))
 
 
 def feature_names(rules: CalendarRules, frequency: Frequency) -> tuple[str, ...]:

@@ -32,9 +32,9 @@ def scale(past_rows: pl.DataFrame, season: int) -> pl.DataFrame:
         season: m, in periods.
 
     Returns:
-        store_id, scale = mean of the absolute y(t) − y(t−m), scale_sq = mean
-        (y(t) − y(t−m))², differences (how many were known), sorted by store_id. The scales are null where there are fewer
-        than m differences.
+        store_id, scale = mean of the absolute y(t) − y(t−m), scale_sq = mean (y(t) − y(t−m))²,
+        differences (how many were known), sorted by store_id. The scales are null where there
+        are fewer than m differences.
     """
     difference = pl.col("sales").fill_nan(None)
     difference = (difference - difference.shift(season)).alias("difference")
@@ -114,7 +114,8 @@ def score(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl
     known = rows.filter(pl.col("sales").is_not_null())
     _refuse_holes(known, ["forecast", *quantiles])
 
-    stores = known.with_columns(**_errors(frame, rules)).group_by(_unique(by, _STORE), maintain_order=True).agg(
+    stores = known.with_columns(**_errors(frame, rules))
+    stores = stores.group_by(_unique(by, _STORE), maintain_order=True).agg(
         pl.col("_abs", "_ql", "_signed", "_actual", "_within", "_open", "_filled").sum(),
         _mean_abs=pl.col("_abs").mean(),
         _mean_sq=pl.col("_sq").mean(),
@@ -122,7 +123,7 @@ def score(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl
         _rows=pl.len(),
         _scale=pl.col("scale").cast(pl.Float64).fill_nan(None).first(),
         _scale_sq=pl.col("scale_sq").cast(pl.Float64).fill_nan(None).first(),
-    )  # fmt: skip
+    )
     scale_of = pl.when(pl.col("_scale") > 0).then("_scale")
     square_of = pl.when(pl.col("_scale_sq") > 0).then("_scale_sq")
     actual = pl.when(pl.col("_actual").sum() > 0).then(pl.col("_actual").sum())
@@ -133,13 +134,12 @@ def score(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl
         bias=pl.col("_signed").sum() / actual,
         sql=(pl.col("_mean_ql") / scale_of).mean(),
         wql=pl.col("_ql").sum() / actual,
-        coverage=pl.col("_within").sum() / pl.when(pl.col("_open").sum() > 0).then(
-            pl.col("_open").sum()
-        ),
+        coverage=pl.col("_within").sum()
+        / pl.when(pl.col("_open").sum() > 0).then(pl.col("_open").sum()),
         n_scored=pl.col("_rows").sum(),
         n_filled=pl.col("_filled").sum(),
         n_unscaled=scale_of.is_null().sum(),
-    )  # fmt: skip
+    )
     counted = ("n_scored", "n_filled", "n_unscaled")
     keys = [pl.col(name) for name in by] or [pl.lit(0, pl.Int32).alias("_all")]
     scores = cutoffs.group_by(keys, maintain_order=True).agg(

@@ -87,7 +87,7 @@ class SeriesRules:
     @property
     def first_period(self) -> int:
         """The first period that lies wholly in the training span."""
-        return self.frequency.complete(self.training_from - dt.timedelta(days=1)) + 1
+        return self.frequency.ordinal(self.training_from - dt.timedelta(days=1)) + 1
 
     def to_json(self) -> str:
         """Plain JSON; ``from_json`` gives an equal object back."""
@@ -361,7 +361,8 @@ class Grid:
         self, versions: pl.DataFrame, column: str, rules: SeriesRules, cutoff: date
     ) -> Floats:
         newest = (
-            versions.filter((pl.col("known_at") <= cutoff) & pl.col(column).is_not_null())
+            versions.with_columns(pl.col(column).cast(pl.Float64).fill_nan(None))
+            .filter((pl.col("known_at") <= cutoff) & pl.col(column).is_not_null())
             .sort("known_at")
             .group_by("store_id", "date")
             .agg(pl.col(column).last())
