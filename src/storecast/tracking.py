@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -282,15 +283,15 @@ def reaching(place: str) -> Iterator[None]:
         lines = str(fault).splitlines() or [type(fault).__name__]
         raise RegistryError(
             Code.REGISTRY_UNREACHABLE,
-            f"MLflow could not be read or written: {lines[0]}",
+            f"MLflow could not be read or written: {_without_secrets(lines[0])}",
             where=_without_secrets(place),
             next_step="check mlflow.tracking_uri, the free disk space and the folder's permissions",
         ) from fault
 
 
-def _without_secrets(address: str) -> str:
-    scheme, separator, rest = address.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else address
+def _without_secrets(text: str) -> str:
+    """The text without user and password in any address."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> set[str]:

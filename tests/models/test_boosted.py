@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from small_chains import rules_of
+
 from storecast.core.panel import Known
 from storecast.core.window import Window
 from storecast.errors import Code, ModelError
@@ -85,7 +86,7 @@ def test_the_forecast_follows_a_store_s_own_size(window: Callable[..., Window]) 
     told = fitted(made).predict(made.past, made.future)
     means = told.group_by("store_id", maintain_order=True).agg(pl.col("forecast").mean())
     np.testing.assert_allclose(
-        means["forecast"].to_numpy() / means["forecast"][0], [1, 2, 3, 4, 5, 6], rtol=0.1
+        means["forecast"].to_numpy() / means["forecast"][0], [1, 2, 3, 4, 5, 6], rtol=0.2
     )
 
 
@@ -129,9 +130,7 @@ def test_a_known_covariate_counts_and_one_not_known_far_enough_does_not(
 ) -> None:
     chance = np.random.default_rng(2)
     promotion = chance.integers(0, 2, 160).astype(float)
-    values = {
-        f"{i}": [10.0 * (i + 1) * (1 + promotion[t]) for t in range(150)] for i in range(4)
-    }
+    values = {f"{i}": [10.0 * (i + 1) * (1 + promotion[t]) for t in range(150)] for i in range(4)}
     dates = window({"x": [1.0] * 150}, horizon=10)
     days = [*dates.past.rows["date"], *dates.future.rows["date"]]
     covariates = pl.DataFrame(

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
+from small_chains import rules_of
+
 from storecast.core.window import Window
 from storecast.models.calibration import ENOUGH, Conformal, store_scales
-
-from small_chains import rules_of
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
@@ -44,7 +44,9 @@ def test_levels_are_covered_at_each_step_for_small_and_large_stores() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), st.floats(1e-3, 1e6)), max_size=30)
+    st.lists(
+        st.tuples(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), st.floats(1e-3, 1e6)), max_size=30
+    )
 )
 def test_json_is_exact_and_quantiles_never_cross(rows: list[tuple[float, float, float]]) -> None:
     rules = rules_of(quantiles=LEVELS, horizon=3)

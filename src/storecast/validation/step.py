@@ -148,8 +148,7 @@ def validate(project: Project, *, models: Sequence[str] | None = None) -> Valida
         models: names of configured models; the baseline always runs.
 
     Raises:
-        ConfigurationError: HISTORY_TOO_SHORT.
-        ContractError: NOTHING_INGESTED.
+        ContractError: NOTHING_INGESTED, HISTORY_TOO_SHORT.
         ModelError: MODEL_UNKNOWN, MODEL_FAILED, NO_VARIATION.
         RegistryError: REGISTRY_UNREACHABLE.
     """

@@ -1,0 +1,196 @@
+"""validate: what it leaves in the tables, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import storecast
+from storecast import runs
+from storecast.adapters.local.compute import LocalCompute
+from storecast.errors import Code, ContractError, ModelError, RegistryError, StorecastError
+from storecast.models.base import Recipe
+from storecast.models.calibration import Conformal
+from storecast.validation import step
+
+Make = Callable[..., Any]
+
+
+def chain(weeks: int = 60) -> dict[str, tuple[int, list[float]]]:
+    chance = np.random.default_rng(1)
+    values = {s: (weeks - 1, list(chance.gamma(2, 20, weeks).round(4))) for s in ("001", "1", "é")}
+    values["new"] = (2, [7.0, 8.0, 9.0])
+    return values
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """MLflow replaced, since its store takes seconds to make; ``test_mlflow`` has the real one."""
+    told: list[dict[str, Any]] = []
+
+    def record(_tracking: Any, **what: Any) -> str:
+        told.append(what)
+        return "parent"
+
+    monkeypatch.setattr(step, "record_validation", record)
+    return told
+
+
+def here(project: Any) -> Any:
+    return dataclasses.replace(project, compute=LocalCompute(1))
+
+
+def table(project: Any, name: str) -> pl.DataFrame:
+    return pl.DataFrame(runs.read_table(project, name))
+
+
+def test_the_tables_hold_every_forecast_and_the_scores_that_follow(
+    project: Make, logged: list[dict[str, Any]]
+) -> None:
+    made = here(project(chain()))
+    result = storecast.validate(made)
+    told = table(made, "backtest_forecasts")
+    last = date(2022, 10, 2)
+    assert result.cutoffs == tuple(last - timedelta(weeks=w) for w in (4, 2, 0))
+    assert result.warmup == tuple(last - timedelta(weeks=w) for w in (8, 6))
+    assert told.filter(pl.col("store_id") != "new").height == 2 * 5 * 3 * 4
+    assert set(told.filter(pl.col("cutoff").is_in(list(result.warmup)))["segment"]) == {"warmup"}
+    scored = told.filter(pl.col("segment") != "warmup")
+    assert set(scored["segment"]) == {"headline", "cold_start"}
+    assert set(scored.filter(pl.col("segment") == "cold_start")["store_id"]) == {"new"}
+
+    # by hand: each window up to the next cutoff, two weeks on, the mean over the three
+    part = scored.filter((pl.col("step") <= 2) & (pl.col("segment") == "headline"))
+    by_hand = (
+        part.group_by("model", "cutoff")
+        .agg(w=(pl.col("sales") - pl.col("forecast")).abs().sum() / pl.col("sales").abs().sum())
+        .group_by("model")
+        .agg(pl.col("w").mean())
+    )
+    wapes = dict(by_hand.iter_rows())
+    assert {line.model: line.wape for line in result.leaderboard} == pytest.approx(wapes)
+    assert result.leaderboard[0].model == min(wapes, key=lambda m: wapes[m])
+    scores = table(made, "backtest_scores")
+    assert set(scores["scope"]) == {"overall", "cutoff", "store", "segment", "step"}
+    assert set(scores.filter(pl.col("scope") == "store")["member"]) == {"001", "1", "é"}
+    assert set(scores.filter(pl.col("scope") == "step")["member"]) == {"1", "2", "3", "4"}
+    assert {line.n_scored for line in result.leaderboard} == {3 * 3 * 2}
+    assert logged[0]["validation_id"] == result.validation_id
+    assert {m.name for m in logged[0]["models"]} == {"seasonal_naive", "local_level"}
+    assert result.as_dict()["windows"] == 5
+
+
+@pytest.mark.usefixtures("logged")
+def test_the_ledger_names_the_recipes_and_the_calibration_for_deployment(project: Make) -> None:
+    made = here(project(chain()))
+    result = storecast.validate(made)
+    details = runs.newest(made, "validate")["details"]  # type: ignore[index]
+    assert details["validation_id"] == result.validation_id
+    recipes = {n: Recipe.from_json(json.dumps(r)) for n, r in details["recipes"].items()}
+    assert {n: r.kind for n, r in recipes.items()} == {
+        n: n for n in ("seasonal_naive", "local_level")
+    }
+    calibration = Conformal.from_json(json.dumps(details["conformals"]["local_level"]))
+    # five windows of three stores and four steps: too few a step, so all are pooled
+    assert calibration.counts == (60, 60, 60, 60)
+
+
+def test_the_same_again_is_taken_from_the_tables_and_anything_else_is_not(
+    project: Make, logged: list[dict[str, Any]]
+) -> None:
+    made = here(project(chain()))
+    first = storecast.validate(made)
+    versions = {t["name"]: t["version"] for t in runs.tables(made) if t["name"] != "runs"}
+    again = storecast.validate(made)
+    assert (first.reused, again.reused) == (False, True)
+    assert again.leaderboard == first.leaderboard
+    assert again.validation_id == first.validation_id
+    assert len(logged) == 1
+    assert {t["name"]: t["version"] for t in runs.tables(made) if t["name"] != "runs"} == versions
+    assert runs.newest(made, "validate")["details"]["recipes"]  # type: ignore[index]
+    others = {
+        storecast.validate(here(storecast.load(made.root, [change]))).validation_id
+        for change in (
+            "validation.step=1",
+            "models=[seasonal_naive, {name: local_level, window: 3}]",
+        )
+    }
+    assert len(others) == 2
+    assert first.validation_id not in others
+
+
+@pytest.mark.usefixtures("logged")
+def test_chosen_models_run_beside_the_baseline(project: Make) -> None:
+    made = here(project(chain()))
+    assert len(storecast.validate(made, models=["local_level"]).leaderboard) == 2
+    assert len(storecast.validate(made, models=["seasonal_naive"]).leaderboard) == 1
+    with pytest.raises(ModelError) as caught:
+        storecast.validate(made, models=["nosuch"])
+    assert caught.value.code is Code.MODEL_UNKNOWN
+
+
+def test_one_shop_with_one_row_and_all_zeros_are_clear_errors(
+    project: Make, logged: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(ContractError) as short:
+        storecast.validate(here(project({"only": (0, [5.0])})))
+    assert short.value.code is Code.HISTORY_TOO_SHORT
+    with pytest.raises(ModelError) as silent:
+        storecast.validate(here(project({"only": (0, [0.0])})))
+    assert silent.value.code is Code.NO_VARIATION
+    assert not logged
+
+
+@pytest.mark.usefixtures("logged")
+def test_a_chain_that_sold_nothing_after_the_cutoffs_is_a_clear_error(project: Make) -> None:
+    values = {"a": (59, [5.0] * 30 + [0.0] * 30)}
+    with pytest.raises(ModelError) as caught:
+        storecast.validate(here(project(values)))
+    assert caught.value.code is Code.NO_VARIATION
+
+
+def test_a_validation_without_mlflow_leaves_no_rows(
+    project: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> str:
+        raise RegistryError(Code.REGISTRY_UNREACHABLE, "no MLflow")
+
+    monkeypatch.setattr(step, "record_validation", refuse)
+    made = here(project(chain()))
+    with pytest.raises(RegistryError):
+        storecast.validate(made)
+    assert runs.ledger(made)[-1]["status"] == "failed"
+    with pytest.raises(StorecastError):
+        table(made, "backtest_scores")
+
+
+def test_a_lone_shop_is_validated(project: Make, logged: list[dict[str, Any]]) -> None:
+    result = storecast.validate(
+        here(project({"only": (40, [float(i % 4 + 1) for i in range(41)])}))
+    )
+    assert result.best == "seasonal_naive"
+    assert result.leaderboard[0].wape == 0
+    assert "nothing beats the baseline" in result.sentences()[0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_lightgbm_in_processes_with_the_real_mlflow(project: Make) -> None:
+    made = project(
+        chain(), "models=[seasonal_naive, {name: trees, kind: lightgbm, n_estimators: 5}]"
+    )
+    heard: list[tuple[str, int, int]] = []
+    with runs.listen(lambda _run, text, done, total: heard.append((text, done, total))):
+        result = storecast.validate(made)
+    assert {line.model for line in result.leaderboard} == {"seasonal_naive", "trees"}
+    assert ("backtest of 2 models at 5 cutoffs", 10, 10) in heard
+    assert not result.failures
+    assert not list(made.scratch().iterdir())
+    assert (made.root / "mlflow.db").is_file()
