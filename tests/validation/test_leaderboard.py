@@ -59,7 +59,9 @@ def scores_of(**wapes: float | None) -> pl.DataFrame:
         {"model": m, "scope": scope, "member": member, **none, "wape": None if w is None else w + d,
          "n_scored": 9, "n_filled": 0}
         for m, w in wapes.items()
-        for scope, member, d in (("overall", "all", 0.0), ("cutoff", "x", -0.1), ("cutoff", "y", 0.1))
+        for scope, member, d in (
+            ("overall", "all", 0.0), ("cutoff", "x", -0.1), ("cutoff", "y", 0.1)
+        )
     ]  # fmt: skip
     return pl.DataFrame(rows, schema_overrides=dict.fromkeys(METRICS, pl.Float64))
 

@@ -82,6 +82,36 @@ class Recipe:
         }
 
 
+class Configured(Protocol):
+    """A model as the configuration names it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Its parameters."""
+
+
+def recipes_of(models: Sequence[Configured], rules: SeriesRules) -> list[Recipe]:
+    """The recipes of the configured models, as the series' rules make them."""
+    return [
+        Recipe(
+            name=model.name,
+            kind=model.kind,
+            parameters=model.parameters,
+            training_from=rules.training_from,
+            mask=rules.mask,
+        )
+        for model in models
+    ]
+
+
 class Forecaster(Protocol):
     """The whole contract of a model. The horizon is the length of the future."""
 

@@ -21,7 +21,7 @@ from storecast.core.schema import METRICS
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ModelError
 from storecast.history import load_history
-from storecast.models.base import Recipe
+from storecast.models.base import Recipe, recipes_of
 from storecast.models.calibration import Conformal
 from storecast.tracking import ModelRecord, Tracking, record_validation
 from storecast.validation.leaderboard import WARMUP, Line, compared, leaderboard, scored
@@ -204,17 +204,7 @@ def _plan(config: Config, history: History, models: Sequence[str] | None) -> Pla
 
 
 def _chosen(config: Config, history: History, models: Sequence[str] | None) -> list[Recipe]:
-    rules = history.rules
-    configured = [
-        Recipe(
-            name=model.name,
-            kind=model.kind,
-            parameters=model.parameters,
-            training_from=rules.training_from,
-            mask=rules.mask,
-        )
-        for model in config.models
-    ]
+    configured = recipes_of(config.models, history.rules)
     if models is None:
         return configured
     names = [recipe.name for recipe in configured]
