@@ -35,9 +35,10 @@ FIRST = date(2021, 1, 4)
 DAYS = 90
 HARD = (
     "001", "1", "01", "1.0", "1e5", "100000", "NULL", "null", "nan", "NaN", "None", "<NA>",
-    "inf", "-1", "12345678901234567890", "12345678901234567891", "16777217", "9007199254740993",
-    "São João", "Sao Joao", "é", "e\u0301", "ação/nº 5", "loja", "LOJA", "Loja", "true", "2021-01-04", "a,b",
-    'say "hi"', "it's", "=1+1", "日本", "🏪", " lead", "trail ", "{a}", "%s", "a\\b",
+    "inf", "-1", "12345678901234567890", "12345678901234567891", "16777217",
+    "9007199254740993", "São João", "Sao Joao", "é", "e\u0301", "ação/nº 5", "loja", "LOJA",
+    "Loja", "true", "2021-01-04", "a,b", 'say "hi"', "it's", "=1+1", "日本", "🏪", " lead",
+    "trail ", "{a}", "%s", "a\\b",
 )  # fmt: skip
 
 # whatever a text column holds but control characters, surrogates and nothing at all
