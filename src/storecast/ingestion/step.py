@@ -7,7 +7,8 @@ Everything is computed, and the equations checked, before the first table is com
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -218,7 +219,7 @@ class _Ingestion:
         staged = _Staged(feed, name)
         self.bench.append(name, _empty(feed.schema))
         accepted: list[pa.RecordBatch] = []
-        for batch in self.source.read(feed.relation, feed.sources):
+        for batch in _ahead(self.source.read(feed.relation, feed.sources)):
             result = check(batch, feed)
             staged.read += batch.num_rows
             accepted.append(result.accepted)
@@ -613,6 +614,20 @@ _NO_STORE = "(SELECT 1 AS nothing WHERE FALSE)"
 
 def _staged_name(feed: Feed) -> str:
     return "staged_" + "".join(c if c.isalnum() else "_" for c in feed.name)
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches; the next is read while the last is worked on."""
+    reader = ThreadPoolExecutor(1)
+    try:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
+    finally:
+        reader.shutdown(wait=True)
+        if isinstance(batches, Generator):
+            batches.close()
 
 
 def _empty(schema: pa.Schema) -> list[pa.RecordBatch]:
