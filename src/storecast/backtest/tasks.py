@@ -108,7 +108,7 @@ def backtest(
         try:
             for task, (frame, failure) in compute.run_tasks(run_task, tasks, cost=_cost):
                 if failure is not None:
-                    _log.warning("%s at %s: %s", task.recipe.name, task.cutoff, failure)
+                    _log.info("%s at %s: %s", task.recipe.name, task.cutoff, failure)
                 yield Outcome(task.recipe, task.cutoff, frame, failure)
         finally:
             # where tasks ran in this very process, the history is still held
