@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from storecast.adapters.local.compute import LocalCompute
+from storecast.errors import Code, ContractError, ModelError
+
+
+def _square(n: int) -> tuple[int, int, str]:
+    return n * n, os.getpid(), os.environ.get("OMP_NUM_THREADS", "")
+
+
+def _refuse(n: int) -> int:
+    if n == 2:
+        raise ContractError(
+            Code.NO_VARIATION, "all zero", where="store 2", expected="sales", next_step="look"
+        )
+    return n
+
+
+def _die(n: int) -> int:
+    if n == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return n
+
+
+def _linger(n: int) -> int:
+    if n:
+        time.sleep(60)
+    return os.getpid()
+
+
+def test_tasks_run_in_processes_with_one_thread() -> None:
+    results = dict(LocalCompute(workers=2).run_tasks(_square, [1, 2, 3, 4]))
+    assert {n: r[0] for n, r in results.items()} == {1: 1, 2: 4, 3: 9, 4: 16}
+    assert os.getpid() not in {r[1] for r in results.values()}
+    assert {r[2] for r in results.values()} == {"1"}
+
+
+def test_one_task_or_one_worker_needs_no_process() -> None:
+    assert [r[1] for _, r in LocalCompute(workers=4).run_tasks(_square, [3])] == [os.getpid()]
+    ordered = [n for n, _ in LocalCompute(workers=1).run_tasks(_square, [1, 3, 2], cost=float)]
+    assert ordered == [3, 2, 1]
+
+
+def test_an_error_comes_back_whole() -> None:
+    with pytest.raises(ContractError) as caught:
+        list(LocalCompute(workers=2).run_tasks(_refuse, [1, 2, 3]))
+    assert caught.value.as_dict() == {
+        "code": "NO_VARIATION", "message": "all zero", "where": "store 2", "expected": "sales",
+        "found": None, "next_step": "look",
+    }  # fmt: skip
+
+
+def test_a_killed_worker_is_a_failed_model() -> None:
+    with pytest.raises(ModelError) as caught:
+        list(LocalCompute(workers=2).run_tasks(_die, [1, 2, 3]))
+    assert caught.value.code is Code.MODEL_FAILED
+
+
+def test_who_stops_listening_ends_the_workers() -> None:
+    began = time.monotonic()
+    tasks = LocalCompute(workers=2).run_tasks(_linger, [0, 1])
+    _, pid = next(tasks)
+    tasks.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

@@ -1,0 +1,93 @@
+"""What is SQLite's own: storage classes that differ from row to row."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from storecast.adapters.sources.sqlite import SqliteSource
+from storecast.errors import Code, SourceError
+from storecast.ports import HOLDS_FLOATS, Relation
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "a b?#%.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            'CREATE TABLE "x "" y" (id, n REAL, t TEXT, i INTEGER NOT NULL, w TEXT NOT NULL)'
+        )
+        connection.executemany(
+            'INSERT INTO "x "" y" VALUES (?, ?, ?, ?, ?)',
+            [
+                ("001", 1.5, None, 1, "w"),
+                (1, float("inf"), "", 2, "é"),
+                (1.0, "text", "NULL", 3, ""),
+                (b"\x01\xff", None, "é", 4, "a"),
+                (None, 0.1, "x", 5, "b"),
+            ],
+        )
+        connection.execute('CREATE VIEW shown AS SELECT id, t FROM "x "" y"')
+    return path
+
+
+def test_each_value_keeps_its_own_class(database: Path) -> None:
+    source = SqliteSource(database)
+    with closing(source):
+        (batch,) = source.read(Relation('x " y'), ["id", "n", "t", "i", "w"])
+    assert batch.to_pydict() == {
+        "id": ["001", "1", "1.0", "01FF", None],
+        "n": ["1.5", "Inf", "text", None, "0.1"],
+        "t": [None, "", "NULL", "é", "x"],
+        "i": ["1", "2", "3", "4", "5"],
+        "w": ["w", "é", "", "a", "b"],
+    }
+    marked = [f.name for f in batch.schema if HOLDS_FLOATS in (f.metadata or {})]
+    assert marked == ["id", "n"]
+
+
+def test_views_and_queries(database: Path) -> None:
+    source = SqliteSource(database)
+    query = Relation(query='SELECT id AS "A b", 1 AS one FROM shown;')
+    with closing(source):
+        assert [c.name for c in source.columns(Relation("SHOWN"))] == ["id", "t"]
+        assert [c.name for c in source.columns(query)] == ["A b", "one"]
+        (batch,) = source.read(query, ["A b"])
+        twice = Relation(query="SELECT id, id FROM shown")
+        assert [c.name for c in source.columns(twice)] == ["id", "id"]
+    assert batch["A b"].to_pylist() == ["001", "1", "1.0", "01FF", None]
+
+
+@pytest.mark.parametrize("query", ["selec 1", "DELETE FROM shown", "SELECT nothing FROM shown"])
+def test_a_query_that_fails_or_writes(database: Path, query: str) -> None:
+    before = database.read_bytes()
+    source = SqliteSource(database)
+    with closing(source):
+        for ask in (lambda r: source.columns(r), lambda r: list(source.read(r, ["id"]))):
+            with pytest.raises(SourceError) as caught:
+                ask(Relation(query=query))
+            assert caught.value.code is Code.SOURCE_QUERY_FAILED
+    assert database.read_bytes() == before
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "no.db").write_text("store,date\n" * 200)
+    with pytest.raises(SourceError) as caught:
+        SqliteSource(tmp_path / "no.db").columns(Relation("sales"))
+    assert caught.value.code is Code.SOURCE_UNREACHABLE
+
+
+def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "latin.db")) as connection, connection:
+        connection.execute("CREATE TABLE t (a TEXT, b TEXT NOT NULL)")
+        connection.execute("INSERT INTO t VALUES (CAST(x'e9' AS TEXT), CAST(x'e9' AS TEXT))")
+    source = SqliteSource(tmp_path / "latin.db")
+    with closing(source):
+        for name in ("a", "b"):
+            with pytest.raises(SourceError) as caught:
+                list(source.read(Relation("t"), [name]))
+            assert caught.value.code is Code.SOURCE_QUERY_FAILED
+            assert caught.value.expected == "UTF-8"
