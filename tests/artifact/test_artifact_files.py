@@ -7,12 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from chains import FIRST, history, recipe
 
 from storecast.artifact.load import check, load
 from storecast.artifact.save import MANIFEST, save
 from storecast.artifact.unified import UnifiedForecaster
 from storecast.errors import Code, ModelError
+
+from .chains import FIRST, history, recipe
 
 CUTOFF = FIRST + timedelta(days=199)
 KINDS = ("seasonal_naive", "local_level", "lightgbm")
@@ -114,3 +115,15 @@ def test_a_model_without_state_is_refused_by_name(tmp_path: Path) -> None:
     odd = replace(fitted("lightgbm"), model=Stateless())  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="lightgbm"):
         save(odd, tmp_path / "a")
+
+
+def test_a_model_of_other_features_is_refused_by_their_version(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    forecaster = fitted("local_level")
+    older = replace(forecaster, recipe=replace(forecaster.recipe, feature_version=0))
+    save(older, tmp_path / "a")
+    with pytest.raises(ModelError) as refused:
+        load(tmp_path / "a")
+    assert refused.value.code is Code.ARTIFACT_FORMAT_UNKNOWN
+    assert refused.value.found == "feature version 0"

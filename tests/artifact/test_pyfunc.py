@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from chains import FIRST, history, recipe
 
 from storecast.artifact import flat
 from storecast.artifact.pyfunc import as_pandas, empty_input, log_model
@@ -21,6 +20,8 @@ from storecast.artifact.unified import UnifiedForecaster, output_schema
 from storecast.core.window import cut
 from storecast.errors import Code, InputError
 from storecast.tracking import Tracking
+
+from .chains import FIRST, history, recipe
 
 CUTOFF = FIRST + timedelta(days=199)
 HORIZON = 14

@@ -5,11 +5,12 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
-from chains import FIRST, history, recipe, rules
 
 from storecast.artifact.unified import UnifiedForecaster, fingerprint, output_schema
 from storecast.errors import Code, InputError
 from storecast.models.calibration import Conformal
+
+from .chains import FIRST, history, recipe, rules
 
 CUTOFF = FIRST + timedelta(days=199)
 
@@ -35,6 +36,14 @@ def test_a_closed_day_is_exactly_zero() -> None:
     numbers = sundays.select("forecast", "forecast_mean", "q10", "q50", "q90")
     assert numbers.to_numpy().any() == False  # noqa: E712
     assert (made.filter(pl.col("basis") == "model")["forecast"] > 50).all()
+
+    told, saturday = history(), CUTOFF + timedelta(days=2)
+    assert told.covariates is not None
+    shut = told.covariates.with_columns(
+        is_open=pl.when(pl.col("date") == saturday).then(0.0).otherwise("is_open")
+    )
+    made = packed("local_level").forecast(replace(told, covariates=shut))
+    assert made.filter(pl.col("date") == saturday)["q90"].to_list() == [0.0] * 3
 
 
 def test_a_store_known_closed_gets_none_and_one_closed_later_does() -> None:

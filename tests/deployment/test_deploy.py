@@ -50,9 +50,14 @@ def test_the_best_validated_model_becomes_the_champion_once(filled: Filled) -> N
     assert any("unchanged" in sentence for sentence in again.sentences())
     assert len(registry.of(project).versions()) == 1
 
+    (rules,) = (project.root / "mlartifacts").rglob("rules.json")
+    rules.write_text("{}", "utf-8")
+    mended = deploy(project)
+    assert (mended.version, mended.unchanged) == ("2", False)
+
     other = deploy(project, model="seasonal_naive")
-    assert (other.version, other.unchanged) == ("2", False)
-    assert registry.of(project).version().number == "2"
+    assert (other.version, other.unchanged) == ("3", False)
+    assert registry.of(project).version().number == "3"
     assert isinstance(other.as_dict()["cutoff"], str)
 
 

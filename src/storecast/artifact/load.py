@@ -11,6 +11,7 @@ import polars as pl
 
 from storecast.artifact.save import FORMAT, FRAMES, MANIFEST, digest, files_in
 from storecast.artifact.unified import UnifiedForecaster
+from storecast.core.features import FEATURE_VERSION
 from storecast.core.panel import History, SeriesRules
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, create, restore
@@ -22,10 +23,19 @@ def load(folder: Path) -> UnifiedForecaster:
 
     Raises:
         ModelError: ARTIFACT_TAMPERED where a file is missing, added or not the one packed;
-            ARTIFACT_FORMAT_UNKNOWN where a newer storecast wrote it.
+            ARTIFACT_FORMAT_UNKNOWN where a newer storecast wrote it, or one with other features.
     """
     check(folder)
     recipe = Recipe.from_json(_text(folder, "recipe.json"))
+    if recipe.feature_version != FEATURE_VERSION:
+        raise ModelError(
+            Code.ARTIFACT_FORMAT_UNKNOWN,
+            "the model was fitted on other features than this storecast makes",
+            where=str(folder),
+            expected=f"feature version {FEATURE_VERSION}",
+            found=f"feature version {recipe.feature_version}",
+            next_step="install the storecast that wrote it, or validate and deploy again",
+        )
     rules = SeriesRules.from_json(_text(folder, "rules.json"))
     meta = json.loads(_text(folder, "meta.json"))
     frames: dict[str, Any] = {name: _frame(folder, name) for name in FRAMES}

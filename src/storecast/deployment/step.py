@@ -15,7 +15,7 @@ from storecast import registry, runs
 from storecast.artifact.save import save
 from storecast.artifact.unified import UnifiedForecaster, fingerprint
 from storecast.deployment.choice import Choice, Validated, choose
-from storecast.errors import Code, ModelError
+from storecast.errors import Code, ModelError, StorecastError
 from storecast.history import load_history
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
@@ -100,7 +100,8 @@ class DeployResult:
 def deploy(project: Project, *, model: str | None = None, force: bool = False) -> DeployResult:
     """Make the best validated recipe, or ``model``, the champion.
 
-    The same recipe on the same data after the same validation registers nothing new.
+    The same recipe on the same data after the same validation registers nothing new, unless
+    the champion's artefact is damaged.
 
     Args:
         project: what ``storecast.load`` gave.
@@ -137,7 +138,9 @@ def deploy(project: Project, *, model: str | None = None, force: bool = False) -
             "fingerprint": fingerprint(history, cutoff),
         }
         champion = versions.champion()
-        unchanged = champion is not None and _same(champion, made_from)
+        unchanged = (
+            champion is not None and _same(champion, made_from) and _whole(project, champion)
+        )
         if champion is None or not unchanged:
             run.progress(f"final fit of {choice.recipe.name}", 0, 1)
             conformal = validated.conformals.get(choice.recipe.name) if choice.validated else None
@@ -200,6 +203,23 @@ def _same(champion: ModelVersion, made_from: dict[str, str]) -> bool:
 # -------------------------------------------------------------- validation
 
 
+def _whole(project: Project, champion: ModelVersion) -> bool:
+    """Whether the champion's artefact is there and the one that was registered."""
+    import mlflow.artifacts
+
+    from storecast.artifact.load import check
+    from storecast.artifact.pyfunc import ARTIFACT
+
+    try:
+        with Tracking.of(project).active():
+            place = mlflow.artifacts.download_artifacts(
+                f"models:/{champion.name}/{champion.number}"
+            )
+        return check(Path(place) / "artifacts" / ARTIFACT) == champion.tags.get("digest")
+    except (StorecastError, OSError):
+        return False
+
+
 def _newest_validation(run: Run, project: Project) -> Validated:
     """Raises ModelError NOT_VALIDATED where no validation has completed."""
     newest = runs.newest(project, "validate")
@@ -252,11 +272,11 @@ def _registered(
     """Pack, log, register, and move the alias, in this order: Champion is never absent."""
     import mlflow
 
-    from storecast.artifact.pyfunc import log_model
+    from storecast.artifact.pyfunc import ARTIFACT, log_model
 
     tracking = Tracking.of(project)
     with tempfile.TemporaryDirectory(dir=project.scratch()) as scratch:
-        folder = Path(scratch) / "forecaster"
+        folder = Path(scratch) / ARTIFACT
         made_from = made_from | {"digest": save(forecaster, folder)}
         with tracking.active() as client:
             begun = client.create_run(
