@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from datetime import date
@@ -11,12 +10,10 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fills import chain_sales, fill, settings
 from storecast.configfile import parse_config
 from storecast.platforms import assemble
 from storecast.project import Project
+from tests.fills import chain_sales, fill, settings
 
 with warnings.catch_warnings():
     # MLflow warns about its own type hints where it is first imported

@@ -8,17 +8,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from backtest_chains import (
-    FAST,
-    THROUGH,
-    Broken,
-    Forgetful,
-    Here,
-    Point,
-    history_of,
-    recipe,
-    rich_history,
-)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +24,18 @@ from storecast.core.panel import History
 from storecast.errors import Code, ModelError
 from storecast.models import base
 from storecast.models.calibration import Conformal
+
+from .backtest_chains import (
+    FAST,
+    THROUGH,
+    Broken,
+    Forgetful,
+    Here,
+    Point,
+    history_of,
+    recipe,
+    rich_history,
+)
 
 FORECAST = ["forecast", "forecast_mean"]
 

@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from fills import FIRST, chain_sales, fill, settings
 from storecast import runs
 from storecast.configfile import parse_config
 from storecast.deployment.step import deploy
@@ -21,6 +20,7 @@ from storecast.inference.step import ForecastResult, forecast
 from storecast.platforms import assemble
 from storecast.project import Project
 from storecast.validation.step import validate
+from tests.fills import FIRST, chain_sales, fill, settings
 
 # MLflow and SQLAlchemy warn about themselves
 pytestmark = pytest.mark.filterwarnings("default")

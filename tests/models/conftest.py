@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from small_chains import THROUGH, history_of, rules_of
 
 from storecast.core.window import Window, cut
+
+from .small_chains import THROUGH, history_of, rules_of
 
 
 @pytest.fixture

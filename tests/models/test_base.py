@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_chains import rules_of
 
 from storecast.core.window import Future
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, checked, create, finish, parameters_of
+
+from .small_chains import rules_of
 
 RECIPE = Recipe(
     "fast",

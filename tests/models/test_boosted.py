@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from small_chains import rules_of
 
 from storecast.core.panel import Known
 from storecast.core.window import Window
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, checked, create, restore
+
+from .small_chains import rules_of
 
 FAST = {"n_estimators": 20, "lags": [1, 2, 3, 7], "colsample_bytree": 1.0}
 

@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
-from small_chains import rules_of
 
 from storecast.core.window import Window
 from storecast.models.calibration import ENOUGH, Conformal, store_scales
+
+from .small_chains import rules_of
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 

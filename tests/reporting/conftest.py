@@ -1,12 +1,8 @@
 import importlib
 import os
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 QUIET = (
     "no-sandbox",

@@ -1,10 +1,11 @@
 """The report in a real browser: the chooser works, nothing complains, nothing is asked for."""
 
 import pytest
-from chain import EVIL, setting, tables
 
 from storecast.reporting.assembly import assemble
 from storecast.reporting.page import page as html
+
+from .chain import EVIL, setting, tables
 
 pytestmark = pytest.mark.browser
 

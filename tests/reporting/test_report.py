@@ -9,7 +9,6 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
-from chain import CUTOFF, EVIL, HORIZON, MADE, WEEKS, forecast_rows, setting, tables
 
 from storecast.core.calendar import Frequency
 from storecast.errors import Code, StorecastError
@@ -19,6 +18,8 @@ from storecast.reporting.content import Tables
 from storecast.reporting.figures import embedded, pictures
 from storecast.reporting.page import page
 from storecast.reporting.wording import Wording, words
+
+from .chain import CUTOFF, EVIL, HORIZON, MADE, WEEKS, forecast_rows, setting, tables
 
 GRAINS = ("D", "MS", "ME", *(f"W-{d}" for d in ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")))
 

@@ -4,12 +4,13 @@ import json
 
 import polars as pl
 import pytest
-from chain import CUTOFF, tables
 
 import storecast
 from storecast import runs
 from storecast.errors import Code, StorecastError
 from storecast.reporting.step import report
+
+from .chain import CUTOFF, tables
 
 CONFIGURATION = """
 project: lojas
