@@ -27,7 +27,7 @@ cells = st.one_of(st.just(float("nan")), st.floats(-100, 100))
     st.integers(1, 12),
     st.integers(1, 15),
 )
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_the_seasonal_naive_is_the_slow_loop(
     values: list[list[float]], season: int, horizon: int
 ) -> None:
@@ -95,7 +95,8 @@ def test_the_level_takes_a_season_only_where_the_past_has_one(
         frame = model.predict(made.past, made.future)
         spread = frame.group_by("store_id").agg(s=frame["forecast"].max() - frame["forecast"].min())
         if not is_seasonal:
-            assert spread["s"].max() == 0.0
+            # each store's own season, learnt from chance, would be above 1
+            assert spread["s"].max() < 0.7
         else:
             assert spread["s"].max() > 5
             told = made.past.rows.sort("store_id", "period").group_by("store_id").tail(7)

@@ -151,7 +151,7 @@ class LocalLevel(Baseline):
     defaults: ClassVar[Mapping[str, Any]] = {
         "window": None,
         "season": "auto",
-        "trials": 4,
+        "trials": 8,
         "gain": 0.02,
     }
 
