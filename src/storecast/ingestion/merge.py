@@ -40,6 +40,8 @@ class Workbench:
             ("memory_limit", memory),
             ("preserve_insertion_order", False),
             ("TimeZone", "UTC"),
+            # A name in a statement is a table, never a Python variable of that name.
+            ("python_enable_replacements", False),
         ):
             self.sql.execute(f"SET {name} = {_literal(value)}")
 
@@ -133,14 +135,19 @@ def _literal(value: str | bool) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def quoted(name: str) -> str:
+    """A name of our own as SQL has it: one that is a word of some dialect stays a name."""
+    return f'"{name}"'
+
+
 def listed(names: Iterable[str], prefix: str = "") -> str:
-    """``a, b``, or ``w.a, w.b``."""
-    return ", ".join(f"{prefix}{name}" for name in names)
+    """``"a", "b"``, or ``w."a", w."b"``."""
+    return ", ".join(f"{prefix}{quoted(name)}" for name in names)
 
 
 def joined(names: Iterable[str], left: str, right: str) -> str:
-    """``l.a = r.a AND l.b = r.b``."""
-    return " AND ".join(f"{left}.{name} = {right}.{name}" for name in names)
+    """``l."a" = r."a" AND l."b" = r."b"``."""
+    return " AND ".join(f"{left}.{quoted(n)} = {right}.{quoted(n)}" for n in names)
 
 
 # ---------------------------------------------------------------------- one row a key
@@ -186,8 +193,8 @@ def unique(bench: Workbench, feed: Feed, staged: str) -> Unique:
     return Unique(
         f"{staged}_unique",
         bench.count(f"{staged}_unique"),
-        deduplicated=bench.count(f"{staged}_judged", "verdict = 'superseded'"),
-        conflicting=bench.count(f"{staged}_judged", "verdict = 'conflicting'"),
+        deduplicated=bench.count(f"{staged}_judged", "row__verdict = 'superseded'"),
+        conflicting=bench.count(f"{staged}_judged", "row__verdict = 'conflicting'"),
         judged=f"{staged}_judged",
     )
 
@@ -258,21 +265,28 @@ def difference(
         if newer_holds
         else "FALSE"
     )
+    # A column that the configuration has added since is null in every row that is there.
+    have = set(target.schema.names)
+
+    def before(column: str) -> str:
+        return f"t.{quoted(column)}" if column in have else "NULL"
+
     with bench.viewed("target", target) as passing:
         bench.make(
             name,
             "compared",
-            keys=", ".join(f"COALESCE(w.{k}, t.{k}) AS {k}" for k in key),
+            keys=", ".join(f"COALESCE(w.{q}, t.{q}) AS {q}" for q in map(quoted, key)),
             values=listed(values, "w."),
-            befores=", ".join(f"t.{v} AS before_{v}" for v in values),
-            first_key=key[0],
-            same=" AND ".join(f"w.{v} IS NOT DISTINCT FROM t.{v}" for v in values),
+            befores=", ".join(f"{before(v)} AS {quoted(f'before__{v}')}" for v in values),
+            no_before=f"t.{quoted(key[0])} IS NULL",
+            no_after=f"w.{quoted(key[0])} IS NULL",
+            same=" AND ".join(f"w.{quoted(v)} IS NOT DISTINCT FROM {before(v)}" for v in values),
             older=older,
             wanted=wanted,
             target="target",
             same_key=joined(key, "w", "t"),
         )
-    counts = dict(bench.tuples(f"SELECT change, COUNT(*) FROM {name} GROUP BY change"))
+    counts = dict(bench.tuples(f"SELECT row__change, COUNT(*) FROM {name} GROUP BY row__change"))
     return Change(
         spec,
         wanted,
@@ -293,15 +307,17 @@ def settled(bench: Workbench, change: Change, wanted: str) -> str:
     key = change.spec.primary_key
     columns = [c for c in change.spec.names if c not in _BOOKKEEPING]
     bench.sql.execute(
-        f"CREATE OR REPLACE TEMP VIEW held AS SELECT * FROM {change.name} WHERE change = 'held'"
+        f"CREATE OR REPLACE TEMP VIEW held AS SELECT * FROM {change.name} "
+        "WHERE row__change = 'held'"
     )
     return bench.make(
         f"{wanted}_settled",
         "settled",
         settled=", ".join(
-            f"w.{c}"
+            f"w.{quoted(c)}"
             if c in key
-            else f"CASE WHEN h.change = 'held' THEN h.before_{c} ELSE w.{c} END AS {c}"
+            else f"CASE WHEN h.row__change = 'held' THEN h.{quoted(f'before__{c}')} "
+            f"ELSE w.{quoted(c)} END AS {quoted(c)}"
             for c in columns
         ),
         wanted=wanted,
@@ -320,19 +336,19 @@ def averaged(
     return bench.make(
         name,
         "averaged",
-        keys=", ".join("p.label AS date" if k == "date" else f"w.{k}" for k in key),
-        grouped=", ".join("p.label" if k == "date" else f"w.{k}" for k in key),
-        means=", ".join(f"{_mean(c)} AS {c}" for c in columns),
+        keys=", ".join("p.label AS date" if k == "date" else f"w.{quoted(k)}" for k in key),
+        grouped=", ".join("p.label" if k == "date" else f"w.{quoted(k)}" for k in key),
+        means=", ".join(f"{_mean(f'w.{quoted(c)}')} AS {quoted(c)}" for c in columns),
         rows=rows,
         periods="periods",
     )
 
 
 def _mean(column: str) -> str:
-    exact = f"SUM(CAST(w.{column} AS DECIMAL(38, 9)))"
+    total = f"CAST(SUM(CAST({column} AS DECIMAL(38, 9))) AS DOUBLE)"
     return (
-        f"CASE WHEN COUNT(w.{column}) = 1 THEN MAX(w.{column}) "
-        f"ELSE CAST({exact} AS DOUBLE) / NULLIF(COUNT(w.{column}), 0) END"
+        f"CASE WHEN COUNT({column}) = 1 THEN MAX({column}) "
+        f"ELSE {total} / NULLIF(COUNT({column}), 0) END"
     )
 
 
@@ -346,9 +362,11 @@ def combined(
     """One table of several that each have the key and some of the columns."""
     union = " UNION ALL ".join(
         f"SELECT {listed(key)}, "
-        + ", ".join(c if c in own else f"CAST(NULL AS DOUBLE) AS {c}" for c in columns)
+        + ", ".join(
+            quoted(c) if c in own else f"CAST(NULL AS DOUBLE) AS {quoted(c)}" for c in columns
+        )
         + f" FROM {table}"
         for table, own in tables
     )
-    values = ", ".join(f"MAX({c}) AS {c}" for c in columns)
+    values = ", ".join(f"MAX({q}) AS {q}" for q in map(quoted, columns))
     return bench.make(name, "combined", key=listed(key), values=values, union=union)

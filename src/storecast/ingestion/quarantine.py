@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from storecast.errors import Code, ContractError, SourceError
 from storecast.ingestion.contract import Feed, check, rejected
-from storecast.ingestion.merge import Unique, Workbench
+from storecast.ingestion.merge import Unique, Workbench, listed
 from storecast.ports import Source
 
 TABLE = "rejected"
@@ -33,7 +33,8 @@ def conflicting_rows(
     columns = feed.schema.names
     wanted: pl.DataFrame = pl.DataFrame(
         bench.rows(
-            f"SELECT DISTINCT {', '.join(columns)} FROM {rows.judged} WHERE verdict = 'conflicting'"
+            f"SELECT DISTINCT {listed(columns)} FROM {rows.judged} "
+            "WHERE row__verdict = 'conflicting'"
         )
     )
     found = 0

@@ -33,6 +33,7 @@ from storecast.ingestion.merge import (
     combined,
     difference,
     listed,
+    quoted,
     settled,
     unique,
 )
@@ -344,10 +345,10 @@ class _Ingestion:
                                               "deduplicated")),
             f"rows of {sales.feed.relation}: read, and accounted for",
         )  # fmt: skip
-        given = sales.amount - self._sum(rows.judged, "sales", "verdict <> 'kept'")
+        given = sales.amount - self._sum(rows.judged, "sales", "row__verdict <> 'kept'")
         if change.held:
-            given -= self._sum(change.name, "sales", "change = 'held'")
-            given += self._sum(change.name, "before_sales", "change = 'held'")
+            given -= self._sum(change.name, "sales", "row__change = 'held'")
+            given += self._sum(change.name, "before__sales", "row__change = 'held'")
         kept = self._sum(wanted, "sales")
         if given != kept:
             raise ContractError(
@@ -399,6 +400,7 @@ class _Ingestion:
             f"{rows}_latest",
             "latest",
             columns=listed(c for c in covariate.feed.schema.names if c != "known_at"),
+            prefixed=listed(covariate.feed.schema.names, "w."),
             prefixed_key=listed(key, "w."),
             version="known_at",
             rows=rows,
@@ -421,6 +423,7 @@ class _Ingestion:
                 "latest_stores",
                 "latest",
                 columns=listed(c for c in have if c != "valid_from"),
+                prefixed=listed(have, "w."),
                 prefixed_key="w.store_id",
                 version="valid_from",
                 rows=name,
@@ -433,7 +436,9 @@ class _Ingestion:
         spec, have = self.project.specs[table], set(have)
         columns = [c for c in spec.columns if c.name not in _OWN]
         selected = ", ".join(
-            c.name if c.name in have else f"CAST(NULL AS {_SQL_TYPES[c.type]}) AS {c.name}"
+            quoted(c.name)
+            if c.name in have
+            else f"CAST(NULL AS {_SQL_TYPES[c.type]}) AS {quoted(c.name)}"
             for c in columns
         )
         self.bench.sql.execute(
@@ -576,7 +581,7 @@ class _Ingestion:
                 rows = rows.read_all()
                 gone = self.bench.rows(
                     f"SELECT {listed(change.spec.primary_key)} FROM {change.name} "
-                    "WHERE change = 'deleted'"
+                    "WHERE row__change = 'deleted'"
                 )
             self.entry.commit(change.spec, rows, gone, append=first)
         self.entry.progress("writing the tables", len(names), len(names))
@@ -587,8 +592,8 @@ class _Ingestion:
             "ingested_at": f"CAST('{self.entry.started_at.isoformat()}' AS TIMESTAMPTZ)",
             "run_id": f"'{self.entry.run_id}'",
         }
-        columns = ", ".join(f"{stamps[c]} AS {c}" if c in stamps else c for c in spec.names)
-        where = "TRUE" if change.whole else "change IN ('inserted', 'updated')"
+        columns = ", ".join(f"{stamps[c]} AS {c}" if c in stamps else quoted(c) for c in spec.names)
+        where = "TRUE" if change.whole else "row__change IN ('inserted', 'updated')"
         return f"SELECT {columns} FROM {change.name} WHERE {where}"
 
     def _told(self, result: IngestResult) -> IngestResult:

@@ -161,16 +161,16 @@ class LocalTables:
             (
                 table.merge(
                     source,
-                    " AND ".join(f"t.{k} = s.{k}" for k in spec.primary_key),
+                    " AND ".join(f't."{k}" = s."{k}"' for k in spec.primary_key),
                     source_alias="s",
                     target_alias="t",
                 )
                 .when_matched_delete(f"s.{_GONE}")
                 .when_matched_update(
-                    {c: f"s.{c}" for c in wanted.schema.names}, predicate=f"NOT s.{_GONE}"
+                    {c: f's."{c}"' for c in wanted.schema.names}, predicate=f"NOT s.{_GONE}"
                 )
                 .when_not_matched_insert(
-                    {c: f"s.{c}" for c in wanted.schema.names}, predicate=f"NOT s.{_GONE}"
+                    {c: f's."{c}"' for c in wanted.schema.names}, predicate=f"NOT s.{_GONE}"
                 )
                 .execute()
             )

@@ -1,4 +1,4 @@
 -- Columns that come from several tables, in one row a key.
 SELECT $key, $values
-FROM ($union) AS every
+FROM ($union) AS parts
 GROUP BY $key

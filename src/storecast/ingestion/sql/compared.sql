@@ -7,13 +7,13 @@ FROM (
     $values,
     $befores,
     CASE
-      WHEN t.$first_key IS NULL THEN 'inserted'
-      WHEN w.$first_key IS NULL THEN 'deleted'
+      WHEN $no_before THEN 'inserted'
+      WHEN $no_after THEN 'deleted'
       WHEN $same THEN 'unchanged'
       WHEN $older THEN 'held'
       ELSE 'updated'
-    END AS change
+    END AS row__change
   FROM $wanted AS w
   FULL OUTER JOIN $target AS t ON $same_key
-) AS every
-WHERE change <> 'unchanged'
+) AS compared
+WHERE row__change <> 'unchanged'

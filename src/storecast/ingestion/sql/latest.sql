@@ -1,7 +1,9 @@
 -- The newest version of each key.
 SELECT $columns
 FROM (
-  SELECT w.*, ROW_NUMBER() OVER (PARTITION BY $prefixed_key ORDER BY w.$version DESC) AS age
+  SELECT
+    $prefixed,
+    ROW_NUMBER() OVER (PARTITION BY $prefixed_key ORDER BY w.$version DESC) AS row__age
   FROM $rows AS w
 ) AS versions
-WHERE age = 1
+WHERE row__age = 1

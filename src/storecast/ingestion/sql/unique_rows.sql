@@ -2,8 +2,8 @@
 SELECT $prefixed
 FROM $staged AS s
 LEFT JOIN $doubled AS d ON $same_key
-WHERE d.copies IS NULL
+WHERE d.row__copies IS NULL
 UNION ALL
 SELECT $columns
 FROM $judged
-WHERE verdict = 'kept'
+WHERE row__verdict = 'kept'
