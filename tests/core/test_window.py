@@ -527,6 +527,9 @@ def test_cutoffs_by_the_calendar(code, step, expected):
 def test_a_history_that_is_too_short_says_how_short():
     args = (RULES, D(2020, 2, 10), 7)
     assert cutoffs(*args, 4, 7, D(2020, 1, 1))[0] == D(2020, 1, 13)
+    assert cutoffs(*args, 4, 7, D(2020, 1, 7)) == cutoffs(*args, 4, 7, D(2020, 1, 1))
+    with pytest.raises(ContractError, match="4 windows"):
+        cutoffs(*args, 4, 7, D(2020, 1, 8))
     with pytest.raises(ContractError) as short:
         cutoffs(*args, 5, 7, D(2020, 1, 10))
     assert short.value.code == Code.HISTORY_TOO_SHORT
