@@ -509,11 +509,37 @@ def _tables_show(settings: _Settings, name: str, limit: int, version: int | None
 
     table = runs.read_table(settings.load(), name, version=version)
     frame = pl.DataFrame(table.slice(0, limit))
-    with pl.Config(tbl_rows=limit, tbl_cols=-1, fmt_str_lengths=60, tbl_width_chars=200,
-                   tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):  # fmt: skip
-        settings.say(str(frame))
+    settings.say(_readable(frame))
     settings.say(f"{min(limit, table.num_rows):,} of {table.num_rows:,} rows")
     return {"name": name, "n_rows": table.num_rows, "rows": frame.to_dicts()}, 0
+
+
+def _readable(frame: Any) -> str:
+    """Rows side by side where they fit the screen, else a block of lines for each."""
+    import shutil
+
+    texts = {
+        c.name: ["" if v is None else f"{v:,.2f}" if isinstance(v, float) else str(v) for v in c]
+        for c in frame.get_columns()
+    }
+    widths = {name: max(map(len, [name, *values])) for name, values in texts.items()}
+    if sum(widths.values()) + 2 * len(widths) <= shutil.get_terminal_size((120, 24)).columns:
+        right = {c.name for c in frame.get_columns() if c.dtype.is_numeric()}
+
+        def line(cells: dict[str, str]) -> str:
+            return "  ".join(
+                cell.rjust(widths[name]) if name in right else cell.ljust(widths[name])
+                for name, cell in cells.items()
+            ).rstrip()
+
+        rows = [dict(zip(texts, cells, strict=True)) for cells in zip(*texts.values(), strict=True)]
+        return "\n".join([line({name: name for name in texts}), *map(line, rows)])
+    longest = max(map(len, texts))
+    blocks = [
+        "\n".join(f"{name:<{longest}}  {values[i]}" for name, values in texts.items())
+        for i in range(frame.height)
+    ]
+    return "\n\n".join(blocks)
 
 
 @_command(_tables, "history")

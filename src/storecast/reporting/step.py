@@ -43,7 +43,7 @@ class ReportResult:
 
     def sentences(self) -> list[str]:
         """What a terminal shows: where the report lies, then what it says."""
-        return [f"report: {self.path}", *self.prose]
+        return [str(self.path), *self.prose]
 
     def as_dict(self) -> dict[str, Any]:
         """The ``result`` of the JSON envelope."""
