@@ -51,7 +51,7 @@ def test_each_value_keeps_its_own_class(database: Path) -> None:
 
 def test_views_and_queries(database: Path) -> None:
     source = SqliteSource(database)
-    query = Relation(query='SELECT id AS "A b", 1 AS one FROM shown;')
+    query = Relation(query='SELECT id AS "A b", 1 AS one FROM shown; ')
     with closing(source):
         assert [c.name for c in source.columns(Relation("SHOWN"))] == ["id", "t"]
         assert [c.name for c in source.columns(query)] == ["A b", "one"]

@@ -195,6 +195,8 @@ class _Ingestion:
             )
         self._refuse_collisions(feeds)
         rows = {name: self._unique(s) for name, s in staged.items()}
+        # Nobody who writes to the source need wait for what follows.
+        self.source.close()
         self._periods(staged)
         final = self._merge_sales(feeds, sales, rows)
         self._merge_stores(feeds, staged, rows)

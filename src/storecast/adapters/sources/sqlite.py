@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,29 +51,20 @@ class SqliteSource:
 
     def columns(self, relation: Relation) -> list[SourceColumn]:
         """The columns of a relation, in order, with their declared types."""
-        with self._looking() as connection:
-            if relation.query is not None:
-                names = [d[0] for d in connection.execute(relation.query).description or ()]
-                return [SourceColumn(name, "", "unknown") for name in names]
-            name = self._table(connection, str(relation.table))
-            found = connection.execute(
-                "SELECT name, type FROM pragma_table_xinfo(?) WHERE hidden <> 1", (name,)
-            ).fetchall()
-        return [SourceColumn(name, kind, _kind(kind)) for name, kind in found]
+        if relation.query is not None:
+            with self._asked(relation.query, first_rows=1) as cursor:
+                return [SourceColumn(d[0], "", "unknown") for d in cursor.description or ()]
+        name = self._table(str(relation.table))
+        return [SourceColumn(n, kind, _kind(kind)) for n, kind, _ in self._declared(name)]
 
     def read(self, relation: Relation, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns as text; a field that ``HOLDS_FLOATS`` says so."""
         plain = self._plain_columns(relation)
         statement = self._statement(relation, columns, plain)
-        try:
-            with self._opened().cursor() as cursor:
-                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(_BATCH)})
-                cursor.execute(statement)
-                for batch in cursor.fetch_record_batch():
-                    if batch.num_rows:
-                        yield _decoded(batch, columns, relation, plain)
-        except (OSError, _driver_error()) as fault:
-            raise self._broken(relation, fault) from fault
+        with self._asked(statement, first_rows=_BATCH, relation=relation) as cursor:
+            for batch in cursor.fetch_record_batch():
+                if batch.num_rows:
+                    yield _decoded(batch, columns, relation, plain)
 
     def close(self) -> None:
         """Give back the connection."""
@@ -96,15 +86,35 @@ class SqliteSource:
         return self._connection
 
     @contextlib.contextmanager
-    def _looking(self) -> Iterator[sqlite3.Connection]:
-        self._reachable()
+    def _asked(
+        self, statement: str, *, first_rows: int, relation: Relation | None = None
+    ) -> Iterator[Any]:
+        """A cursor after the statement; all of them see the database at one moment."""
+        errors = (OSError, _driver_error())
+        connection = self._opened()
         try:
-            with contextlib.closing(sqlite3.connect(self._uri, uri=True)) as connection:
-                yield connection
-        except sqlite3.DatabaseError as fault:
-            if "not a database" in str(fault) or "unable to open" in str(fault):
-                raise self._unreachable(str(fault)) from fault
-            raise self._broken(None, fault) from fault
+            with connection.cursor() as cursor:
+                cursor.adbc_statement.set_options(
+                    **{"adbc.sqlite.query.batch_rows": str(first_rows)}
+                )
+                cursor.execute(statement)
+                yield cursor
+        except errors as fault:
+            if any(sign in str(fault) for sign in ("not a database", "unable to open")):
+                raise self._unreachable(" ".join(str(fault).split())) from fault
+            raise self._broken(relation, fault) from fault
+
+    def _rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with self._asked(statement, first_rows=1024) as cursor:
+            return list(cursor.fetchall())
+
+    def _declared(self, table: str) -> list[tuple[str, str, bool]]:
+        """Name, declared type and whether it is NOT NULL, of each column."""
+        found = self._rows(
+            "SELECT name, coalesce(type, ''), \"notnull\" "
+            f"FROM pragma_table_xinfo({_text_of(table)}) WHERE hidden <> 1"  # noqa: S608 - quoted
+        )
+        return [(str(name), str(kind), bool(required)) for name, kind, required in found]
 
     def _reachable(self) -> None:
         if not self._path.is_file():
@@ -128,14 +138,8 @@ class SqliteSource:
             found=" ".join(str(fault).split()),
         )
 
-    def _table(self, connection: sqlite3.Connection, name: str) -> str:
-        found = [
-            row[0]
-            for row in connection.execute(
-                "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
-                "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
-            )
-        ]
+    def _table(self, name: str) -> str:
+        found = [name for name, _ in self._tables()]
         bare = name.removeprefix("main.")
         for candidate in found:
             if candidate.lower() in (name.lower(), bare.lower()):
@@ -150,31 +154,42 @@ class SqliteSource:
             found=name,
         )
 
+    def _tables(self) -> list[tuple[str, bool]]:
+        """Name of each table and view, and whether it is a table."""
+        found = self._rows(
+            "SELECT name, type = 'table' FROM sqlite_master WHERE type IN ('table', 'view') "
+            "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+        )
+        return [(str(name), bool(is_table)) for name, is_table in found]
+
     def _plain_columns(self, relation: Relation) -> frozenset[str]:
         """Columns of a table that can hold nothing but text, not even null."""
         if relation.query is not None:
             return frozenset()
-        with self._looking() as connection:
-            name = self._table(connection, str(relation.table))
-            found = connection.execute(
-                "SELECT x.name, x.type FROM pragma_table_xinfo(?) AS x, sqlite_master AS m "
-                "WHERE m.name = ? AND m.type = 'table' AND x.\"notnull\"",
-                (name, name),
-            ).fetchall()
-        return frozenset(column for column, kind in found if _has_text_affinity(kind))
+        name = self._table(str(relation.table))
+        if not dict(self._tables())[name]:
+            return frozenset()
+        return frozenset(
+            column
+            for column, kind, required in self._declared(name)
+            if required and _has_text_affinity(kind)
+        )
 
     def _statement(self, relation: Relation, columns: Sequence[str], plain: frozenset[str]) -> str:
         if relation.query is not None:
-            origin = f"({relation.query.strip().rstrip(';')})"
+            origin = f"({relation.query.strip().rstrip(';')}\n)"
         else:
-            with self._looking() as connection:
-                origin = _quoted(self._table(connection, str(relation.table)))
+            origin = _quoted(self._table(str(relation.table)))
         # Through the alias: a bare name in double quotes that is no column would be a text.
         values = ", ".join(
             f"CAST(r.{_quoted(c)} AS TEXT)" if c in plain else _lettered(f"r.{_quoted(c)}")
             for c in columns
         )
         return f"SELECT {values} FROM {origin} AS r"  # noqa: S608 - quoted
+
+
+def _text_of(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
 
 
 def _has_text_affinity(declared: str) -> bool:
