@@ -75,8 +75,9 @@ def test_a_query_that_fails_or_writes(database: Path, query: str) -> None:
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "no.db").write_text("store,date\n" * 200)
-    with pytest.raises(SourceError) as caught:
-        SqliteSource(tmp_path / "no.db").columns(Relation("sales"))
+    source = SqliteSource(tmp_path / "no.db")
+    with closing(source), pytest.raises(SourceError) as caught:
+        source.columns(Relation("sales"))
     assert caught.value.code is Code.SOURCE_UNREACHABLE
 
 

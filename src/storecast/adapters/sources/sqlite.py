@@ -111,8 +111,8 @@ class SqliteSource:
     def _declared(self, table: str) -> list[tuple[str, str, bool]]:
         """Name, declared type and whether it is NOT NULL, of each column."""
         found = self._rows(
-            "SELECT name, coalesce(type, ''), \"notnull\" "
-            f"FROM pragma_table_xinfo({_text_of(table)}) WHERE hidden <> 1"  # noqa: S608 - quoted
+            "SELECT name, coalesce(type, ''), \"notnull\" "  # noqa: S608 - quoted
+            f"FROM pragma_table_xinfo({_text_of(table)}) WHERE hidden <> 1"
         )
         return [(str(name), str(kind), bool(required)) for name, kind, required in found]
 
