@@ -37,6 +37,7 @@ class _Settings:
         self.json = False
         self.debug = False
         self.run_id: str | None = None
+        self.interrupted = False
 
     def load(self) -> Any:
         import storecast
@@ -84,28 +85,42 @@ def _command(group: click.Group, name: str) -> Callable[[Callable[..., Any]], cl
 
 def _answered(command: str, settings: _Settings, body: Callable[[], Any]) -> int:
     try:
-        with _signals(), _listening(settings):
+        with _signals(settings), _listening(settings):
             result, code = body()
-    except StorecastError as fault:
-        return _failed(command, settings, fault)
-    except KeyboardInterrupt:
-        stopped = StorecastError(
+    except (StorecastError, KeyboardInterrupt, Exception) as fault:  # noqa: BLE001 - the last resort
+        return _failed(command, settings, _explained(fault, settings))
+    if settings.json:
+        status = {0: "done", 3: "unhealthy"}.get(code, "failed")
+        _envelope(command, settings, status=status, exit_code=code, result=result)
+    return int(code)
+
+
+class _Interrupted(StorecastError):
+    """Ctrl-C or a termination."""
+
+    exit_code = _INTERRUPTED
+
+
+def _explained(fault: BaseException, settings: _Settings) -> StorecastError:
+    """The one message that a user gets.
+
+    A signal that falls into a library's own code comes back as that library's error, so what
+    counts is that there was one.
+    """
+    if settings.interrupted or isinstance(fault, KeyboardInterrupt):
+        known: StorecastError = _Interrupted(
             Code.INTERRUPTED, "stopped; the tables are whole", next_step="run the command again"
         )
-        _failed(command, settings, stopped)
-        return _INTERRUPTED
-    except Exception as fault:  # noqa: BLE001 - the last resort of a program: one clear message
+    elif isinstance(fault, StorecastError):
+        return fault
+    else:
         known = StorecastError(
             Code.INTERNAL,
             f"{type(fault).__name__}: {fault}",
             next_step="run it again with --debug and report what it prints",
         )
-        known.__cause__ = fault
-        return _failed(command, settings, known)
-    if settings.json:
-        status = {0: "done", 3: "unhealthy"}.get(code, "failed")
-        _envelope(command, settings, status=status, exit_code=code, result=result)
-    return int(code)
+    known.__cause__ = fault
+    return known
 
 
 def _failed(command: str, settings: _Settings, fault: StorecastError) -> int:
@@ -139,17 +154,19 @@ def _plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """A termination ends a command as Ctrl-C does: tables whole, exit code 130."""
+def _signals(settings: _Settings) -> Iterator[None]:
+    """Ctrl-C and a termination end a command alike: tables whole, exit code 130."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        settings.interrupted = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -579,6 +596,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = _INTERRUPTED
     except click.ClickException as fault:
         code = _misused(fault, wants_json)
+    if arguments is None:
+        # What the command did is done: a late signal shall not make it look like a failure.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(code if isinstance(code, int) else 0)
 
 
