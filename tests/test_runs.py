@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from fills import settings
 from storecast import runs
 from storecast.configfile import parse_config
 from storecast.core.schema import TEXT, Column, TableSpec
 from storecast.errors import Code, Refusal, StorecastError, TableError
 from storecast.platforms import assemble
 from storecast.project import Project
+from tests.fills import settings
 
 A, B = (
     TableSpec(n, (Column("k", TEXT, nullable=False), Column("v", pa.int64())), ("k",))
