@@ -9,7 +9,8 @@
     ├── ModelError                1: a model could not be fitted, packed or loaded
     ├── InputError                1: what was handed to the forecaster
     ├── RegistryError             1: MLflow
-    └── Refusal                   3: ran well and says no
+    ├── Refusal                   3: ran well and says no
+    └── Interruption              130: stopped by Ctrl-C or a termination
 
 A code is stable: it is documented in ``docs/errors.md``, never renamed, and made by the
 error class that carries it. Messages are bounded in length and never hold a secret.
@@ -249,3 +250,9 @@ class Refusal(StorecastError):
     """Ran well and says no."""
 
     exit_code = 3
+
+
+class Interruption(StorecastError):
+    """Stopped by Ctrl-C or a termination."""
+
+    exit_code = 130

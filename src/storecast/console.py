@@ -1,0 +1,229 @@
+"""What every command shares: its options, its answer, its progress, its end by a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from storecast.errors import Code, Interruption, Refusal, StorecastError
+
+
+class Settings:
+    """The options that every command takes."""
+
+    def __init__(self) -> None:
+        self.folder = Path()
+        self.overrides: tuple[str, ...] = ()
+        self.json = False
+        self.debug = False
+        self.run_id: str | None = None
+        self.interrupted = False
+
+    def load(self) -> Any:
+        """The project; raises as ``storecast.load``."""
+        import storecast
+
+        return storecast.load(self.folder, self.overrides)
+
+    def say(self, text: str = "") -> None:
+        """Print for people; with ``--json`` nothing but the envelope is printed."""
+        if not self.json:
+            click.echo(text)
+
+
+def answered(command: str, settings: Settings, body: Callable[[], Any]) -> int:
+    """Run a command, answer on standard output, and give its exit code.
+
+    ``body`` returns its result and the exit code, 0 or 3; what it raises becomes one message.
+    """
+    try:
+        with _signals(settings), _listening(settings):
+            result, code = body()
+    except (StorecastError, KeyboardInterrupt, Exception) as fault:  # noqa: BLE001 - the last resort
+        return failed(command, settings, _explained(fault, settings))
+    if settings.json:
+        status = {0: "done", 3: "unhealthy"}.get(code, "failed")
+        _envelope(command, settings, status=status, exit_code=code, result=result)
+    return int(code)
+
+
+def _explained(fault: BaseException, settings: Settings) -> StorecastError:
+    """The one message that a user gets.
+
+    A signal that falls into a library's own code comes back as that library's error, so what
+    counts is that there was one.
+    """
+    if settings.interrupted or isinstance(fault, KeyboardInterrupt):
+        known: StorecastError = Interruption(
+            Code.INTERRUPTED, "stopped; the tables are whole", next_step="run the command again"
+        )
+    elif isinstance(fault, StorecastError):
+        return fault
+    else:
+        known = StorecastError(
+            Code.INTERNAL,
+            f"{type(fault).__name__}: {fault}",
+            next_step="run it again with --debug and report what it prints",
+        )
+    known.__cause__ = fault
+    return known
+
+
+def failed(command: str, settings: Settings, fault: StorecastError) -> int:
+    """Tell of a failure, as an envelope or in words, and give its exit code."""
+    if settings.debug:
+        traceback.print_exception(fault, file=sys.stderr)
+    status = "refused" if isinstance(fault, Refusal) else "failed"
+    if settings.json:
+        _envelope(
+            command, settings, status=status, exit_code=fault.exit_code, error=fault.as_dict()
+        )
+        return fault.exit_code
+    click.echo(f"{status}: {fault.code.value}: {fault.message}", err=True)
+    for name in ("where", "expected", "found", "next_step"):
+        value = getattr(fault, name)
+        if value:
+            click.echo(f"  {name.replace('_', ' ')}: {value}", err=True)
+    return fault.exit_code
+
+
+def _envelope(command: str, settings: Settings, **fields: Any) -> None:
+    envelope = {"command": command, "run_id": settings.run_id, **fields}
+    click.echo(json.dumps(envelope, default=_plain, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)
+
+
+@contextlib.contextmanager
+def _signals(settings: Settings) -> Iterator[None]:
+    """Ctrl-C and a termination end a command alike: tables whole, exit code 130."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        settings.interrupted = True
+        raise KeyboardInterrupt
+
+    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[None]:
+    """Show what runs report: a bar on a terminal, plain lines elsewhere, on standard error."""
+    from storecast import runs
+
+    for noisy in ("mlflow", "alembic", "darts", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    with _Display(sys.stderr.isatty() and not settings.json) as display:
+
+        def heard(run_id: str, text: str, done: int, total: int) -> None:
+            settings.run_id = run_id
+            if text and not settings.json:
+                display.show(text, done, total)
+
+        with runs.listen(heard):
+            yield
+
+
+class _Display:
+    """Progress on standard error."""
+
+    def __init__(self, terminal: bool) -> None:
+        self._terminal = terminal
+        self._progress: Any = None
+        self._task: Any = None
+        self._text = ""
+        self._tenth = -1
+
+    def __enter__(self) -> _Display:
+        if self._terminal:
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            self._progress = Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TimeElapsedColumn(), TimeRemainingColumn(),
+                console=Console(stderr=True), transient=True,
+            )  # fmt: skip
+            self._progress.start()
+        return self
+
+    def show(self, text: str, done: int, total: int) -> None:
+        if self._terminal:
+            if text != self._text:
+                if self._task is not None:
+                    self._progress.remove_task(self._task)
+                self._task = self._progress.add_task(text, total=total or None)
+            self._progress.update(self._task, completed=done, total=total or None)
+        else:
+            tenth = 10 * done // total if total else -1
+            if text != self._text or tenth != self._tenth:
+                counted = f" {done}/{total}" if total else ""
+                click.echo(f"{datetime.now():%H:%M:%S} {text}{counted}", err=True)
+            self._tenth = tenth
+        self._text = text
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def readable(frame: Any) -> str:
+    """Rows side by side where they fit the screen, else a block of lines for each."""
+    texts = {
+        c.name: ["" if v is None else f"{v:,.2f}" if isinstance(v, float) else str(v) for v in c]
+        for c in frame.get_columns()
+    }
+    widths = {name: max(map(len, [name, *values])) for name, values in texts.items()}
+    if sum(widths.values()) + 2 * len(widths) <= shutil.get_terminal_size((120, 24)).columns:
+        right = {c.name for c in frame.get_columns() if c.dtype.is_numeric()}
+
+        def line(cells: dict[str, str]) -> str:
+            return "  ".join(
+                cell.rjust(widths[name]) if name in right else cell.ljust(widths[name])
+                for name, cell in cells.items()
+            ).rstrip()
+
+        rows = [dict(zip(texts, cells, strict=True)) for cells in zip(*texts.values(), strict=True)]
+        return "\n".join([line({name: name for name in texts}), *map(line, rows)])
+    longest = max(map(len, texts))
+    blocks = [
+        "\n".join(f"{name:<{longest}}  {values[i]}" for name, values in texts.items())
+        for i in range(frame.height)
+    ]
+    return "\n\n".join(blocks)
+
+
+def program(name: str = "storecast") -> str:
+    """How the user can start a program: by its name, or by its path where it is not on PATH."""
+    beside = Path(sys.argv[0]).with_name(name)
+    return name if shutil.which(name) or not beside.is_file() else str(beside)
