@@ -61,7 +61,7 @@ def test_views_and_queries(database: Path) -> None:
     assert batch["A b"].to_pylist() == ["001", "1", "1.0", "01FF", None]
 
 
-@pytest.mark.parametrize("query", ["selec 1", "DELETE FROM shown", "SELECT nothing FROM shown"])
+@pytest.mark.parametrize("query", ["selec 1", 'DELETE FROM "x "" y"', "SELECT nothing FROM shown"])
 def test_a_query_that_fails_or_writes(database: Path, query: str) -> None:
     before = database.read_bytes()
     source = SqliteSource(database)
