@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.preprocessing import OrdinalEncoder
 
 from storecast.errors import Code, ContractError
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import OrdinalEncoder
 
 UNKNOWN: Final = 0
 """The code of every value that was not there when the codes were learnt, and of null."""
@@ -107,6 +109,9 @@ class StoreCodes:
     def __post_init__(self) -> None:
         encoder = None
         if self.values:
+            # Where it is used: an ingestion needs no codes and shall not wait for the library.
+            from sklearn.preprocessing import OrdinalEncoder
+
             column = _column(self.values)
             encoder = OrdinalEncoder(
                 categories=[column[:, 0]],
