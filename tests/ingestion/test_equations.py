@@ -155,3 +155,16 @@ def test_a_fault_of_our_own_is_found_before_the_first_commit(
         ingest(chain.project())
     assert caught.value.code is code
     assert chain.project().tables.names() == ["runs"]
+
+
+def test_a_row_that_holds_its_place_keeps_its_day_and_amount(tmp_path: Path) -> None:
+    """What came is older and of another day: the day of the row that holds came with nothing."""
+    chain = Chain(tmp_path)
+    chain.sales["through"] = "2020-03-31"
+    chain.lines(("2", "001", "2020-01-06", 1, NEW))
+    ingest(chain.project())
+    chain.lines(("2", "001", "2020-02-12", 5, OLD))
+    result = ingest(chain.project())
+    assert (result.rows_unchanged, result.rows_updated, result.rows_deleted) == (1, 0, 0)
+    table = chain.project().tables.scan("sales").read_all()
+    assert [(str(r["date"]), r["sales"]) for r in table.to_pylist()] == [("2020-01-12", 1)]

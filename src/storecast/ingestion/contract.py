@@ -11,19 +11,16 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum, auto
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storecast.core import identifiers
 from storecast.core.schema import AMOUNT, DAY, INSTANT, NUMBER, TEXT
 from storecast.errors import Code, ContractError
+from storecast.ingestion import rules
 from storecast.ports import HOLDS_FLOATS, Relation
 
 
@@ -51,6 +48,19 @@ TYPES: Final = {
     Kind.OPTIONAL_DATE: DAY,
     Kind.NUMBER: NUMBER,
     Kind.TEXT: TEXT,
+}
+
+
+_RULES: Final[dict[Kind, Callable[[pa.Array, bool], rules.Conversion]]] = {
+    Kind.IDENTIFIER: rules.identifiers,
+    Kind.KEY: rules.keys,
+    Kind.DATE: rules.dates,
+    Kind.AMOUNT: rules.amounts,
+    Kind.TIMESTAMP: rules.timestamps,
+    Kind.VERSION: rules.versions,
+    Kind.OPTIONAL_DATE: rules.optional_dates,
+    Kind.NUMBER: rules.numbers,
+    Kind.TEXT: rules.texts,
 }
 
 
@@ -212,13 +222,7 @@ def _present(codes: pa.Array) -> list[str]:
     return [str(c) for c in pc.unique(codes).to_pylist() if c is not None]
 
 
-# ---------------------------------------------------------------------- columns
-
-Conversion = tuple[pa.Array, pa.Array]
-"""Canonical values, and for each a code or null; both of the input's length."""
-
-
-def _converted(batch: pa.RecordBatch, field: Field, feed: Feed) -> Conversion:
+def _converted(batch: pa.RecordBatch, field: Field, feed: Feed) -> rules.Conversion:
     column = batch.column(field.source)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -228,7 +232,7 @@ def _converted(batch: pa.RecordBatch, field: Field, feed: Feed) -> Conversion:
     try:
         if field.kind is Kind.IDENTIFIER and HOLDS_FLOATS in marks:
             column = pa.nulls(len(column), pa.float64())
-        values, codes = _CONVERSIONS[field.kind](column, field)
+        values, codes = _RULES[field.kind](column, field.fixed_width)
     except ContractError as fault:
         raise ContractError(
             fault.code,
@@ -239,292 +243,3 @@ def _converted(batch: pa.RecordBatch, field: Field, feed: Feed) -> Conversion:
             next_step=fault.next_step,
         ) from fault
     return values, codes
-
-
-def _once_each(convert: Callable[[pa.Array], Conversion], column: pa.Array) -> Conversion:
-    """Convert each different value once, where there are few."""
-    encoded = pc.dictionary_encode(column, null_encoding="encode")
-    if 2 * len(encoded.dictionary) > len(column):
-        return convert(column)
-    values, codes = convert(encoded.dictionary)
-    if codes.null_count == len(codes):
-        return values.take(encoded.indices), _no_codes(len(column))
-    return values.take(encoded.indices), codes.take(encoded.indices)
-
-
-def _no_codes(n: int) -> pa.Array:
-    return pa.nulls(n, pa.string())
-
-
-def _codes(n: int, *rules: tuple[pa.Array, Code]) -> pa.Array:
-    """The first rule whose mask is true names the code; a null mask is false."""
-    codes = _no_codes(n)
-    for mask, code in reversed(rules):
-        known = pc.fill_null(mask, False)
-        if pc.any(known).as_py():
-            codes = pc.if_else(known, code.value, codes)
-    return codes
-
-
-def _identifiers(column: pa.Array, field: Field) -> Conversion:
-    return _once_each(lambda values: identifiers.accept(values, field.fixed_width), column)
-
-
-def _keys(column: pa.Array, field: Field) -> Conversion:
-    text = _text_of(column)
-    if field.fixed_width:
-        text = pc.utf8_rtrim(text, " ")
-    empty = pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
-    return text, _codes(len(text), (empty, Code.NULL_KEY))
-
-
-def _texts(column: pa.Array, field: Field) -> Conversion:
-    text = _text_of(column)
-    return pc.utf8_rtrim(text, " ") if field.fixed_width else text, _no_codes(len(column))
-
-
-def _text_of(column: pa.Array) -> pa.StringArray:
-    kind = column.type
-    if _is_text(kind):
-        return column.cast(pa.string())
-    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return pa.array([None if v is None else v.hex() for v in column.to_pylist()], pa.string())
-    try:
-        return column.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
-        raise _wrong_type(kind, "text, a number or a date") from fault
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
-
-
-def _wrong_type(kind: pa.DataType, expected: str) -> ContractError:
-    return ContractError(
-        Code.COLUMN_TYPE_INVALID,
-        f"a column of type {kind} cannot hold this",
-        expected=expected,
-        found=str(kind),
-        next_step="name another column, or CAST it in a view or `query:`",
-    )
-
-
-# ---------------------------------------------------------------------- dates
-
-_FIRST, _LAST = date(1900, 1, 1), date(2200, 12, 31)
-_CLOCK = r"^[T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)? ?(Z|[+-]\d{2}(:?\d{2})?)?$"
-
-
-def _dates(column: pa.Array, _field: Field) -> Conversion:
-    return _days(column, Code.NULL_DATE, Code.DATE_NOT_ISO)
-
-
-def _optional_dates(column: pa.Array, _field: Field) -> Conversion:
-    return _days(column, None, Code.DATE_NOT_ISO)
-
-
-def _versions(column: pa.Array, _field: Field) -> Conversion:
-    return _days(column, Code.NULL_KEY, Code.TIMESTAMP_INVALID)
-
-
-def _days(column: pa.Array, if_null: Code | None, if_wrong: Code) -> Conversion:
-    if _is_text(column.type):
-        days, nothing, wrong = _written_days(column.cast(pa.string()))
-    elif pa.types.is_date(column.type):
-        days = column.cast(DAY)
-        nothing, wrong = column.is_null(), pa.array(np.zeros(len(column), bool))
-    elif pa.types.is_timestamp(column.type):
-        local = pc.local_timestamp(column) if column.type.tz is not None else column
-        days = pc.floor_temporal(local, unit="day").cast(DAY)
-        nothing, wrong = column.is_null(), pa.array(np.zeros(len(column), bool))
-    else:
-        raise _wrong_type(column.type, "a date, a timestamp, or text YYYY-MM-DD")
-    beyond = pc.or_(pc.less(days, _FIRST), pc.greater(days, _LAST))
-    rules = [(wrong, if_wrong), (beyond, Code.DATE_OUT_OF_RANGE)]
-    if if_null is not None:
-        rules.insert(0, (nothing, if_null))
-    return days, _codes(len(column), *rules)
-
-
-def _written_days(text: pa.StringArray) -> tuple[pa.Array, pa.Array, pa.Array]:
-    """ISO 8601 dates, or date-times whose date counts: days, which are empty, which wrong."""
-    lengths = pc.binary_length(text)
-    nothing = pc.fill_null(pc.equal(lengths, 0), True)
-    clock_wrong = None
-    if (pc.max(lengths).as_py() or 0) > 10:
-        clock = pc.utf8_slice_codeunits(text, 10)
-        clock_wrong = pc.invert(
-            pc.or_(pc.equal(pc.binary_length(clock), 0), pc.match_substring_regex(clock, _CLOCK))
-        )
-        text = pc.utf8_slice_codeunits(text, 0, 10)
-    encoded = pc.dictionary_encode(text, null_encoding="encode")
-    once = pa.array([_day(t) for t in encoded.dictionary.to_pylist()], DAY)
-    days = once.take(encoded.indices)
-    wrong = pc.and_(days.is_null(), pc.invert(nothing))
-    if clock_wrong is not None:
-        wrong = pc.or_(wrong, pc.fill_null(clock_wrong, False))
-    return days, nothing, wrong
-
-
-@lru_cache(maxsize=65_536)
-def _day(text: str | None) -> date | None:
-    # fromisoformat alone would take 20200105 and 2020-W01-1 as well.
-    if text is None or len(text) != 10 or text[4] != "-" or text[7] != "-":
-        return None
-    if not (text.isascii() and (text[:4] + text[5:7] + text[8:]).isdigit()):
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        return None
-
-
-_PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?$"
-
-
-def _timestamps(column: pa.Array, _field: Field) -> Conversion:
-    kind = column.type
-    if pa.types.is_timestamp(kind):
-        # datetime2(7) is finer than a microsecond: the rest is cut.
-        instants = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
-        instants = instants if kind.tz is not None else pc.assume_timezone(instants, "UTC")
-        return instants.cast(INSTANT), _no_codes(len(column))
-    if pa.types.is_date(kind):
-        return column.cast(pa.timestamp("us")).cast(INSTANT), _no_codes(len(column))
-    if not _is_text(kind):
-        raise _wrong_type(kind, "a timestamp, a date, or text YYYY-MM-DD hh:mm:ss")
-    return _once_each(_written_instants, column.cast(pa.string()))
-
-
-def _written_instants(text: pa.StringArray) -> Conversion:
-    empty = pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
-    plain = pc.fill_null(pc.match_substring_regex(text, _PLAIN_INSTANT), False)
-    try:
-        fast = pc.if_else(plain, text, pa.scalar(None, pa.string())).cast(pa.timestamp("us"))
-        fast = pc.assume_timezone(fast, "UTC")
-    except pa.ArrowInvalid:
-        # A thirtieth of February somewhere: one by one.
-        plain, fast = pa.array(np.zeros(len(text), bool)), pa.nulls(len(text), INSTANT)
-    slow = pc.and_(pc.invert(plain), pc.invert(empty))
-    if pc.any(slow).as_py():
-        places = np.flatnonzero(slow.to_numpy(zero_copy_only=False))
-        read = [_instant(t) for t in text.take(pa.array(places)).to_pylist()]
-        fast = pc.replace_with_mask(fast, slow, pa.array(read, INSTANT))
-    wrong = pc.and_(fast.is_null(), pc.invert(empty))
-    return fast, _codes(len(text), (wrong, Code.TIMESTAMP_INVALID))
-
-
-def _instant(text: str) -> datetime | None:
-    if _day(text[:10]) is None or not text.isascii() or (len(text) > 10 and text[10] not in "T "):
-        return None
-    try:
-        instant = datetime.fromisoformat(text.replace(" Z", "Z").replace(" +", "+"))
-    except ValueError:
-        return None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
-
-
-# ---------------------------------------------------------------------- numbers
-
-_EASY_AMOUNT = r"^-?\d{1,14}(\.\d{1,4})?$"
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?$"
-_NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
-_WHOLE_DIGITS = 14
-_PLACES = Decimal("0.0001")
-_EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
-_LARGEST = 1e27
-"""Above it the mean over a period would not fit DECIMAL(38,9)."""
-
-
-def _amounts(column: pa.Array, _field: Field) -> Conversion:
-    """DECIMAL(18,4), exactly; what has more places is rounded half to even.
-
-    A floating-point number is what its shortest text says, so that 0.1 is 0.1.
-    """
-    kind = column.type
-    if pa.types.is_boolean(kind) or not (
-        _is_text(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_floating(kind)
-    ):
-        raise _wrong_type(kind, "a number, or text that is one")
-    return _once_each(lambda values: _written_amounts(values.cast(pa.string())), column)
-
-
-def _written_amounts(text: pa.StringArray) -> Conversion:
-    n = len(text)
-    nothing = pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
-    easy = pc.fill_null(pc.match_substring_regex(text, _EASY_AMOUNT), False)
-    values = pc.if_else(easy, text, pa.scalar(None, pa.string())).cast(AMOUNT)
-    rest = pc.and_(pc.invert(easy), pc.invert(nothing))
-    if not pc.any(rest).as_py():
-        return values, _codes(n, (nothing, Code.NULL_SALES))
-    number = pc.and_(rest, pc.fill_null(pc.match_substring_regex(text, _NUMBER), False))
-    places = np.flatnonzero(number.to_numpy(zero_copy_only=False))
-    read = [_amount(t) for t in text.take(pa.array(places)).to_pylist()]
-    values = pc.replace_with_mask(values, number, pa.array(read, AMOUNT))
-    endless = pc.match_substring_regex(text, _NOT_FINITE)
-    return values, _codes(
-        n,
-        (nothing, Code.NULL_SALES),
-        (pc.and_(number, values.is_null()), Code.SALES_TOO_LARGE),
-        (pc.and_(rest, endless), Code.SALES_NOT_FINITE),
-        (pc.and_(rest, pc.invert(number)), Code.SALES_NOT_NUMBER),
-    )
-
-
-def _amount(text: str) -> Decimal | None:
-    value = Decimal(text)
-    if value and value.adjusted() >= _WHOLE_DIGITS:
-        return None
-    rounded = value.quantize(_PLACES, context=_EXACT)
-    return rounded if rounded.adjusted() < _WHOLE_DIGITS else None
-
-
-def _numbers(column: pa.Array, _field: Field) -> Conversion:
-    kind = column.type
-    if _is_text(kind):
-        return _once_each(_written_numbers, column.cast(pa.string()))
-    if not (
-        pa.types.is_integer(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-    ):
-        raise _wrong_type(kind, "a number, or text that is one")
-    numbers = (column.cast(pa.int8()) if pa.types.is_boolean(kind) else column).cast(
-        NUMBER, safe=False
-    )
-    return numbers, _codes(len(column), (pc.invert(_usable(numbers)), Code.NUMBER_INVALID))
-
-
-def _written_numbers(text: pa.StringArray) -> Conversion:
-    nothing = pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
-    written = pc.fill_null(pc.match_substring_regex(text, _NUMBER), False)
-    unsigned = pc.utf8_ltrim(text, "+")
-    numbers = pc.if_else(written, unsigned, pa.scalar(None, pa.string())).cast(NUMBER)
-    wrong = pc.or_(
-        pc.and_(pc.invert(written), pc.invert(nothing)),
-        pc.invert(pc.fill_null(_usable(numbers), True)),
-    )
-    return numbers, _codes(len(text), (wrong, Code.NUMBER_INVALID))
-
-
-def _usable(numbers: pa.Array) -> pa.Array:
-    return pc.and_(pc.is_finite(numbers), pc.less(pc.abs(numbers), _LARGEST))
-
-
-_CONVERSIONS: Final[dict[Kind, Callable[[pa.Array, Field], Conversion]]] = {
-    Kind.IDENTIFIER: _identifiers,
-    Kind.KEY: _keys,
-    Kind.DATE: _dates,
-    Kind.AMOUNT: _amounts,
-    Kind.TIMESTAMP: _timestamps,
-    Kind.VERSION: _versions,
-    Kind.OPTIONAL_DATE: _optional_dates,
-    Kind.NUMBER: _numbers,
-    Kind.TEXT: _texts,
-}

@@ -24,8 +24,10 @@ from storecast.core.schema import TableSpec
 from storecast.ingestion.contract import Feed
 
 _BATCH = 65_536
-_BOOKKEEPING = ("ingested_at", "run_id")
 _MEMORY = "600MB"
+
+BOOKKEEPING = ("ingested_at", "run_id")
+"""Columns that say when and by which run a row was written; no part of what it says."""
 
 
 class Workbench:
@@ -255,7 +257,7 @@ def difference(
     """
     name = f"change_{spec.name}"
     key = spec.primary_key
-    values = [c for c in spec.names if c not in key and c not in _BOOKKEEPING]
+    values = [c for c in spec.names if c not in key and c not in BOOKKEEPING]
     after = bench.count(wanted)
     if target is None:
         # Everything is new: no need to compare, nor to copy.
@@ -305,7 +307,7 @@ def settled(bench: Workbench, change: Change, wanted: str) -> str:
     if change.held == 0:
         return wanted
     key = change.spec.primary_key
-    columns = [c for c in change.spec.names if c not in _BOOKKEEPING]
+    columns = [c for c in change.spec.names if c not in BOOKKEEPING]
     bench.sql.execute(
         f"CREATE OR REPLACE TEMP VIEW held AS SELECT * FROM {change.name} "
         "WHERE row__change = 'held'"

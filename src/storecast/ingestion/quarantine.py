@@ -59,6 +59,20 @@ def conflicting_rows(
         )
 
 
+def quarantined(bench: Workbench, target: pa.Table, run_id: str) -> str:
+    """The quarantine as it shall be; returns the bench's table.
+
+    Args:
+        bench: where the rejected rows of all feeds are.
+        target: the quarantine as it is.
+        run_id: the run that rejected them.
+    """
+    with bench.viewed("quarantine", target):
+        return bench.make(
+            "quarantined", "quarantined", rejected=TABLE, target="quarantine", run_id=run_id
+        )
+
+
 def reasons(bench: Workbench) -> dict[str, int]:
     """How many rows each code rejected, the most frequent first."""
     return dict(

@@ -1,0 +1,88 @@
+# ruff: noqa: S608 - the names in these statements are our own normalised ones
+"""What a run changes: the difference of each table, the counts of each feed, the commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from storecast.core.schema import TableSpec
+from storecast.ingestion import equations
+from storecast.ingestion.merge import Change, Unique, Workbench, difference, listed, quoted
+from storecast.ingestion.staging import Staged
+from storecast.runs import Run
+
+
+@dataclass
+class Changes:
+    """The changes of one run, all found before the first is committed.
+
+    Attributes:
+        tables: the change of each table, by the table's name.
+        counts: what became of the rows read, by the feed's name.
+    """
+
+    bench: Workbench
+    run: Run
+    specs: Mapping[str, TableSpec]
+    tables: dict[str, Change] = field(default_factory=dict)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def find(self, name: str, wanted: str, *, newer_holds: bool = False) -> Change:
+        """Compare the bench's table ``wanted`` with the table ``name``.
+
+        Raises:
+            ContractError: ROWS_DO_NOT_BALANCE.
+        """
+        target = self.run.scan(name) if self.run.has(name) else None
+        change = difference(self.bench, self.specs[name], wanted, target, newer_holds=newer_holds)
+        equations.rows_of_table(change)
+        self.tables[name] = change
+        return change
+
+    def count(self, staged: Staged, rows: Unique, change: Change | None) -> dict[str, int]:
+        """Note what became of a feed's rows; ``change`` is None where no table has its grain."""
+        counts = {
+            "rows_read": staged.read,
+            "rows_rejected": staged.rejected,
+            "rows_deduplicated": rows.deduplicated,
+        }
+        if change is not None:
+            counts |= {
+                "rows_inserted": change.inserted,
+                "rows_updated": change.updated,
+                "rows_unchanged": change.unchanged,
+                "rows_deleted": change.deleted,
+            }
+        self.counts[staged.feed.name] = counts
+        return counts
+
+    def commit(self) -> None:
+        """Write each table that changes, in the order of the specs."""
+        names = [name for name in self.specs if name in self.tables]
+        for number, name in enumerate(names):
+            self.run.progress("writing the tables", number, len(names))
+            change = self.tables[name]
+            if change.nothing and self.run.has(name):
+                continue
+            first = change.before == 0
+            rows = self.bench.stream(self._rows(change))
+            gone = None
+            if change.deleted:
+                rows = rows.read_all()
+                gone = self.bench.rows(
+                    f"SELECT {listed(change.spec.primary_key)} FROM {change.name} "
+                    "WHERE row__change = 'deleted'"
+                )
+            self.run.commit(change.spec, rows, gone, append=first)
+        self.run.progress("writing the tables", len(names), len(names))
+
+    def _rows(self, change: Change) -> str:
+        spec = change.spec
+        stamps = {
+            "ingested_at": f"CAST('{self.run.started_at.isoformat()}' AS TIMESTAMPTZ)",
+            "run_id": f"'{self.run.run_id}'",
+        }
+        columns = ", ".join(f"{stamps[c]} AS {c}" if c in stamps else quoted(c) for c in spec.names)
+        where = "TRUE" if change.whole else "row__change IN ('inserted', 'updated')"
+        return f"SELECT {columns} FROM {change.name} WHERE {where}"

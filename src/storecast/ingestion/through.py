@@ -1,0 +1,85 @@
+"""How far the source is complete: as configured, as a load log says, or as the sales show."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from storecast.errors import Code, SourceError
+from storecast.ingestion.contract import Feed, Field, Kind, check
+from storecast.ingestion.merge import Workbench
+from storecast.ports import Relation, Source, Through
+
+if TYPE_CHECKING:
+    from storecast.config import LoadLog
+
+
+def said(source: Source, through: date | LoadLog | None) -> Through | None:
+    """What the configuration or its load log says; None where neither does.
+
+    Raises:
+        SourceError: SOURCE_COLUMN_NOT_FOUND, SOURCE_THROUGH_INVALID.
+    """
+    if through is None:
+        return None
+    if isinstance(through, date):
+        return Through(through, "the configuration")
+    return Through(_newest_logged(source, through), through.table)
+
+
+def newest_sale(bench: Workbench, sales: str) -> Through:
+    """The day of the newest accepted sale.
+
+    Raises:
+        SourceError: SOURCE_THROUGH_INVALID where there is none.
+    """
+    newest = bench.value(f"SELECT MAX(date) FROM {sales}")  # noqa: S608 - a table of the bench
+    if newest is None:
+        raise SourceError(
+            Code.SOURCE_THROUGH_INVALID,
+            "no accepted sale says how far the source is complete",
+            where="source.sales.through",
+            next_step="mend the rejected rows, or set source.sales.through",
+        )
+    return Through(newest, "the newest sale")
+
+
+def _newest_logged(source: Source, log: LoadLog) -> date:
+    """The newest date of a load log's column."""
+    origin = Relation(log.table)
+    names = [c.name for c in source.columns(origin)]
+    if log.column not in names:
+        raise SourceError(
+            Code.SOURCE_COLUMN_NOT_FOUND,
+            f"{log.table} has no column {log.column!r}",
+            where="source.sales.through",
+            expected=log.column,
+            found=", ".join(names),
+            next_step="correct the name in storecast.yaml",
+        )
+    column = Field("date", log.column, Kind.OPTIONAL_DATE)
+    feed = Feed("sales.through", log.table, origin, (column,), ("date",))
+    newest: date | None = None
+    for batch in source.read(origin, [log.column]):
+        result = check(batch, feed)
+        if result.rejected.num_rows:
+            raise _through_invalid(log, str(result.rejected["raw_row"][0].as_py()))
+        here = pc.max(result.accepted["date"]).as_py()
+        if here is not None and (newest is None or here > newest):
+            newest = here
+    if newest is None:
+        raise _through_invalid(log, "no date")
+    return newest
+
+
+def _through_invalid(log: LoadLog, found: str) -> SourceError:
+    return SourceError(
+        Code.SOURCE_THROUGH_INVALID,
+        f"{log.table}.{log.column} does not say how far the source is complete",
+        where="source.sales.through",
+        expected="dates YYYY-MM-DD",
+        found=found,
+        next_step="mend the load log, or set source.sales.through to a date or null",
+    )
