@@ -102,7 +102,7 @@ def one_a_key(bench: Workbench, source: Source, staged: Staged, max_rejected: fl
 
 def label_periods(bench: Workbench, tables: Iterable[str], frequency: Frequency) -> None:
     """Label each day that occurs in ``tables`` by its period, in the bench's ``periods``."""
-    days = " UNION ".join(f"SELECT date FROM {name}" for name in tables)
+    days = " UNION ".join(f"SELECT DISTINCT date FROM {name}" for name in tables)
     if PERIODS in bench.tables():
         days = f"({days}) EXCEPT SELECT day FROM {PERIODS}"
     frame: pl.DataFrame = pl.DataFrame(bench.rows(days))
