@@ -63,6 +63,7 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
         ("validation.compare_from", [None, "2021-01-01"]),
         ("validation.align", "series_end"),
         ("models", ["seasonal_naive", "tft"]),
+        ("models", ["ets"]),
         ("models", ["seasonal_naive", {"name": "tide", "darts": "TiDEModel"}]),
         ("gate", {"windows": 6}),
         ("inference.fallback", ["previous_champion", "empty"]),
@@ -100,6 +101,18 @@ def test_every_fault_is_told_at_once_with_its_path_and_the_nearest_name() -> Non
         ("source.password", "x", "takes `path`"),
         ("source.stores", {"columns": {"store_id": "S"}}, "either `from`"),
         ("training", {"from": "2022-01-01", "until": "2021-01-01"}, "until"),
+        ("calendar", {"subdivision": "SP"}, "without country"),
+        ("calendar", {"country": "XX"}, "no country 'XX'"),
+        ("calendar", {"country": "BR", "subdivision": "UF"}, "no subdivision 'UF'"),
+        ("calendar", {"country": "BR", "categories": ["foo"]}, "'foo'"),
+        ("models", ["seasonal_naive", {"name": "local_level", "foo": 3}], "no parameter 'foo'"),
+        ("models", ["seasonal_naive", {"name": "lightgbm", "n_estimators": "many"}], "'many'"),
+        ("models", ["seasonal_naive", {"name": "lightgbm", "lags": [0]}], "'lags'"),
+        ("models", [], "models"),
+        ("forecast.quantiles", [0.1, 0.1000001], "quantiles"),
+        ("series", 3, "series: should be a mapping"),
+        ("source.sales.columns", {"store_id": "a", "sales": "c"}, "source.sales.columns.date: "),
+        ("validation.step", "weekly", "validation.step: "),
     ],
 )
 def test_what_contradicts_itself_is_refused(path: str, value: Any, says: str) -> None:
@@ -186,3 +199,12 @@ def test_the_json_schema_names_every_section() -> None:
     assert set(json_schema()["properties"]) == {
         f.alias or n for n, f in Config.model_fields.items()
     }
+
+
+def test_a_fault_names_keys_of_the_file_and_nothing_of_the_library() -> None:
+    raw = changed("validation.step", 0)
+    raw["source"]["sales"]["through"] = 3.5
+    raw["series"] = {"mask": [["2021-01-01"]]}
+    message = refused(raw).message
+    for word in ("LoadLog", "constrained", "tuple", "instance", "function"):
+        assert word not in message, message

@@ -26,7 +26,15 @@ from pydantic import (
 
 from storecast.core.calendar import CalendarRules, Event, Frequency
 from storecast.core.panel import Known, SeriesRules
-from storecast.core.schema import Layout, TableSpec, normalised_names, table_specs
+from storecast.core.schema import (
+    Layout,
+    TableSpec,
+    normalised_names,
+    quantile_column,
+    table_specs,
+)
+from storecast.errors import ConfigurationError, ModelError
+from storecast.models.base import check_parameters
 
 NOT_SERVED = "NOT_SERVED "
 """Begins the message of a fault that a later version cures."""
@@ -251,6 +259,13 @@ class Calendar(Section):
     categories: tuple[Text, ...] | None = None
     events: tuple[CalendarEvent, ...] = ()
 
+    @model_validator(mode="after")
+    def _needs_a_country(self) -> Self:
+        given = [n for n in ("subdivision", "categories") if getattr(self, n) is not None]
+        if self.country is None and given:
+            raise ValueError(f"{' and '.join(given)} without country has no meaning")
+        return self
+
 
 class Forecast(Section):
     """What is forecast."""
@@ -263,6 +278,8 @@ class Forecast(Section):
     def _levels(self) -> Self:
         if list(self.quantiles) != sorted(set(self.quantiles)) or not self.quantiles:
             raise ValueError("quantiles must ascend without repetition")
+        if len({quantile_column(q) for q in self.quantiles}) < len(self.quantiles):
+            raise ValueError("two quantiles are one to six decimal places")
         return self
 
 
@@ -386,9 +403,7 @@ class Config(Section):
     calendar: Calendar = Calendar()
     forecast: Forecast = Forecast()
     validation: Validation = Validation()
-    models: Annotated[tuple[ModelConfig, ...], Field(min_length=1)] = tuple(
-        ModelConfig(name=name) for name in SERVED_MODELS
-    )
+    models: tuple[ModelConfig, ...] = tuple(ModelConfig(name=name) for name in SERVED_MODELS)
     gate: Annotated[Gate | None, _unserved(None)] = None
     inference: Inference = Inference()
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.01
@@ -398,8 +413,15 @@ class Config(Section):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         names = [m.name for m in self.models]
+        if not names:
+            raise ValueError("models names none")
         if len(set(names)) < len(names):
             raise ValueError("two models have one name")
+        for model in self.models:
+            try:
+                check_parameters(model.name, model.kind, model.parameters)
+            except ModelError as fault:
+                raise ValueError(fault.message) from fault
         if self.validation.baseline not in names:
             raise ValueError(
                 f"validation.baseline {self.validation.baseline!r} is not among the models"
@@ -408,7 +430,16 @@ class Config(Section):
         strangers = [n for n in self.series.closed_when if n not in known]
         if strangers:
             raise ValueError(f"series.closed_when names {strangers}, no known covariate")
+        self._check_calendar()
         return self
+
+    def _check_calendar(self) -> None:
+        stores = self.source.stores
+        attributes = {n: n for n in stores.attributes} if stores is not None else {}
+        try:
+            self._calendar_rules(attributes)
+        except ConfigurationError as fault:
+            raise ValueError(f"calendar: {fault.message}") from fault
 
     # ------------------------------------------------------------------ derived
 

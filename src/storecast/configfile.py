@@ -131,7 +131,12 @@ def _variable(name: str, where: str) -> str:
 
 
 def _translated(fault: ValidationError, path: Path) -> ConfigurationError:
-    faults = [_fault(e) for e in fault.errors(include_url=False, include_input=False)]
+    told: dict[str, list[str]] = {}
+    for error in fault.errors(include_url=False, include_input=False):
+        where, text = _fault(error)
+        told.setdefault(where, []).append(text)
+    # Each branch of a union has its own complaint of one value.
+    faults = [(where, "; or: ".join(dict.fromkeys(texts))) for where, texts in told.items()]
     unserved = [(w, t.removeprefix(NOT_SERVED)) for w, t in faults if NOT_SERVED in t]
     wrong = [(w, t) for w, t in faults if NOT_SERVED not in t]
     if not wrong:
@@ -154,34 +159,50 @@ def _invalid(faults: Sequence[tuple[str, str]], path: Path) -> ConfigurationErro
 
 
 def _fault(error: Any) -> tuple[str, str]:
-    path = [part for part in error["loc"] if not _is_tag(part)]
+    path, section = _keys(error["loc"], unknown=error["type"] == "extra_forbidden")
     where = ""
     for part in path:
         where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
     if error["type"] == "extra_forbidden":
-        section = _section(path[:-1])
         near = difflib.get_close_matches(str(path[-1]), section, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(section)}"
         return where, f"unknown key; {hint}"
     text = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_type":
+        text = "should be a mapping of keys to values"
+    elif error["type"] == "tuple_type":
+        text = "should be a list"
     return where or "(the whole)", text[0].lower() + text[1:] if text[:1] != "N" else text
 
 
-def _is_tag(part: Any) -> bool:
-    text = str(part)
-    return text in ("date", "LoadLog", "int") or "[" in text or "(" in text
+def _keys(loc: Sequence[Any], *, unknown: bool) -> tuple[list[Any], list[str]]:
+    """The parts of a location that stand in the file, and the keys that its section knows.
+
+    Pydantic names the branch of a union in between, which no file holds.
+    """
+    model: type[BaseModel] | None = Config
+    free = False
+    path: list[Any] = []
+    names = _names(Config)
+    for number, part in enumerate(loc):
+        field = None if model is None else _field(model, part)
+        if field is not None:
+            path.append(part)
+            free = getattr(field.annotation, "__origin__", None) is dict
+            inner = next(_models_in(field.annotation), None)
+            names = _names(inner) if inner is not None else names
+            model = inner
+        elif isinstance(part, int) or free or (unknown and number == len(loc) - 1):
+            path.append(part)
+            free = False
+    return path, names
 
 
-def _section(path: Sequence[Any]) -> list[str]:
-    model: Any = Config
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
-        found = next(_models_in(field.annotation), None) if field is not None else None
-        if found is None:
-            break
-        model = found
+def _field(model: type[BaseModel], part: Any) -> Any:
+    return next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+
+
+def _names(model: type[BaseModel]) -> list[str]:
     return [f.alias or n for n, f in model.model_fields.items()]
 
 

@@ -65,6 +65,9 @@ def test_an_empty_source(storecast: Storecast, shop: Shop) -> None:
         (("x", "001", "2021-01-04", float("inf")), "SALES_NOT_FINITE"),
         (("x", "001", "2021-01-04", "NaN"), "SALES_NOT_FINITE"),
         (("x", "001", "2021-01-04", 1e15), "SALES_TOO_LARGE"),
+        (("x", "001", "2021-01-04", b"12"), "SALES_NOT_NUMBER"),
+        (("x", b"001", "2021-01-04", 1), "IDENTIFIER_INVALID"),
+        (("x", "001", b"2021-01-04", 1), "DATE_NOT_ISO"),
     ],
 )
 def test_a_bad_row_is_quarantined_with_its_reason(
@@ -136,3 +139,20 @@ def test_a_stage_before_its_time(
     answer = storecast(*command, "--project", shop.root, "--json")
     assert (answer.code, answer.exit_code) == (code, 1), answer.out
     assert answer.envelope["error"]["next_step"]
+
+
+def test_a_sale_in_the_future_does_not_say_how_far_the_source_is_complete(
+    storecast: Storecast, shop: Shop
+) -> None:
+    shop.sql(INSERT, [*good_rows(), ("x", "001", "2093-04-29", 1)])
+    answer = storecast("ingest", "--project", shop.root, "--json")
+    assert answer.envelope["result"]["through"] == good_rows()[-1][2]
+    assert "1 dated in the future" in answer.envelope["result"]["through_origin"]
+
+
+def test_a_header_that_is_no_line(storecast: Storecast, tmp_path: Path) -> None:
+    project = Shop(tmp_path)
+    project.configure(source__type="files", source__path="in", source__sales__from="v.csv")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "v.csv").write_text('id,loja,dia,"valor\nx"\n1,001,2021-01-04,5\n')
+    refused(storecast, project, "SOURCE_QUERY_FAILED")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -54,7 +55,29 @@ def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
 
 def test_an_unknown_parameter_is_refused_by_name() -> None:
     with pytest.raises(ModelError, match="'lag'"):
-        parameters_of(Recipe("x", "lightgbm", {"lag": 3}), {"lags": None})
+        parameters_of("x", {"lag": 3}, {"lags": None})
+
+
+DEFAULTS: dict[str, Any] = {"lags": None, "trees": 100, "rate": 0.05, "objective": "l1"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("lags", 0), ("lags", []), ("lags", "3"), ("lags", True), ("trees", "many"), ("trees", 1.5),
+     ("trees", -1), ("trees", None), ("rate", "fast"), ("objective", 3)],
+)  # fmt: skip
+def test_a_parameter_of_the_wrong_kind_is_refused_with_its_value(key: str, value: object) -> None:
+    with pytest.raises(ModelError, match=f"'{key}'"):
+        parameters_of("x", {key: value}, DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("lags", 3), ("lags", [1, 52]), ("lags", None), ("trees", 7), ("rate", 1), ("rate", 0.1),
+     ("objective", "l2")],
+)  # fmt: skip
+def test_a_parameter_of_the_right_kind_is_taken(key: str, value: object) -> None:
+    assert parameters_of("x", {key: value}, DEFAULTS) == {**DEFAULTS, key: value}
 
 
 def future(steps: int = 2, stores: tuple[str, ...] = ("001", "1")) -> Future:

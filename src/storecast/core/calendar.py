@@ -183,6 +183,17 @@ class CalendarRules:
             _holidays(self.country, self.subdivision, self.categories, (2020,))
 
 
+def known_subdivision(rules: CalendarRules, name: str | None) -> str | None:
+    """The name where the country has such a subdivision, else None: its own holidays alone."""
+    if rules.country is None or not name:
+        return None
+    try:
+        _holidays(rules.country, name, rules.categories, (2020,))
+    except ConfigurationError:
+        return None
+    return name
+
+
 def feature_names(rules: CalendarRules, frequency: Frequency) -> tuple[str, ...]:
     """Columns of ``calendar_features`` after ``period``, in order."""
     names = [f"event_{normalised(event.name)}" for event in rules.events]

@@ -20,6 +20,7 @@ from storecast.core.calendar import (
     Span,
     calendar_features,
     feature_names,
+    known_subdivision,
 )
 from storecast.errors import Code, ConfigurationError, InputError
 
@@ -390,13 +391,15 @@ class Grid:
         if not names or not self.height:
             return result
         first, last = int(self.periods.min()), int(self.periods.max())
-        own = [None] * len(self.stores) if subdivisions is None else subdivisions.to_list()
+        given = [None] * len(self.stores) if subdivisions is None else subdivisions.to_list()
+        # A store whose attribute is no subdivision has the country's own holidays, rather than
+        # that one bad row stops the whole chain; `doctor` names it.
+        known = {name: known_subdivision(rules.calendar, name) for name in dict.fromkeys(given)}
+        own = [known[name] for name in given]
         numbers = {name: n for n, name in enumerate(dict.fromkeys(own))}
         of_row = np.array([numbers[name] for name in own], dtype=np.int64)[self.codes]
         for subdivision, number in numbers.items():
-            features = calendar_features(
-                rules.calendar, rules.frequency, first, last, subdivision or None
-            )
+            features = calendar_features(rules.calendar, rules.frequency, first, last, subdivision)
             rows = of_row == number
             for name in names:
                 result[name][rows] = features[name].to_numpy()[self.periods[rows] - first]

@@ -157,7 +157,7 @@ def _carry_out(project: Project, source: Source, changes: Changes, full: bool) -
         stores.merge(changes, staged["stores"], rows["stores"])
     covariates.merge(changes, feeds.covariates, staged, rows)
     _merge_rejected(changes)
-    complete = said or through.newest_sale(bench, final)
+    complete = said or through.newest_sale(bench, final, run.started_at.date())
     strangers = (
         stores.without_row(bench, changes.tables["sales"].wanted, rows["stores"])
         if feeds.stores is not None

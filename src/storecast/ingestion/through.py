@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
@@ -29,13 +29,22 @@ def said(source: Source, through: date | LoadLog | None) -> Through | None:
     return Through(_newest_logged(source, through), through.table)
 
 
-def newest_sale(bench: Workbench, sales: str) -> Through:
-    """The day of the newest accepted sale.
+def newest_sale(bench: Workbench, sales: str, today: date) -> Through:
+    """The day of the newest accepted sale that is not in the future.
+
+    Args:
+        bench: where the rows lie.
+        sales: the bench's table of the accepted sales.
+        today: the day of the run, in UTC; a day more is allowed, for chains east of it.
 
     Raises:
         SourceError: SOURCE_THROUGH_INVALID where there is none.
     """
-    newest = bench.value(f"SELECT MAX(date) FROM {sales}")  # noqa: S608 - a table of the bench
+    latest = today + timedelta(days=1)
+    newest, coming = bench.tuples(
+        f"SELECT MAX(date) FILTER (date <= DATE '{latest}'), "  # noqa: S608 - a table of the bench
+        f"COUNT(*) FILTER (date > DATE '{latest}') FROM {sales}"
+    )[0]
     if newest is None:
         raise SourceError(
             Code.SOURCE_THROUGH_INVALID,
@@ -43,6 +52,8 @@ def newest_sale(bench: Workbench, sales: str) -> Through:
             where="source.sales.through",
             next_step="mend the rejected rows, or set source.sales.through",
         )
+    if coming:
+        return Through(newest, f"the newest sale but {coming:,} dated in the future")
     return Through(newest, "the newest sale")
 
 

@@ -176,22 +176,56 @@ def restore(recipe: Recipe, files: Mapping[str, bytes]) -> Forecaster:
     return forecaster_class(recipe.kind).from_state(recipe, files)
 
 
-def parameters_of(recipe: Recipe, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults with the recipe's parameters over them.
+def parameters_of(
+    name: str, parameters: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The defaults with a model's own parameters over them.
+
+    A value has the kind of its default: a text, a whole number, a number; where the default is
+    None (chosen by the series), a positive whole number or a list of such.
 
     Raises:
-        ModelError: MODEL_FAILED where the recipe names a parameter that the kind has not.
+        ModelError: MODEL_FAILED where a parameter is not the model's, or of another kind.
     """
-    unknown = sorted(set(recipe.parameters) - set(defaults))
+    unknown = sorted(set(parameters) - set(defaults))
     if unknown:
         raise ModelError(
             Code.MODEL_FAILED,
-            f"model {recipe.name!r} has no parameter {', '.join(map(repr, unknown))}",
-            where=f"models: {recipe.name}",
+            f"model {name!r} has no parameter {', '.join(map(repr, unknown))}; "
+            f"it has {', '.join(sorted(defaults)) or 'none'}",
+            where=f"models: {name}",
             expected=", ".join(sorted(defaults)) or "no parameter",
             found=", ".join(unknown),
         )
-    return {**defaults, **recipe.parameters}
+    for key, value in parameters.items():
+        if not _fits(value, defaults[key]):
+            raise ModelError(
+                Code.MODEL_FAILED,
+                f"parameter {key!r} of model {name!r} cannot be {value!r}",
+                where=f"models: {name}.{key}",
+                expected=f"a value like the default, {defaults[key]!r}",
+                found=repr(value),
+            )
+    return {**defaults, **parameters}
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if value is None or isinstance(value, bool):
+        return value is default is None or isinstance(default, bool)
+    if default is None:
+        several = value if isinstance(value, list) and value else [value]
+        return all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in several)
+    if isinstance(default, str):
+        return isinstance(value, str)
+    whole = isinstance(default, int)
+    return isinstance(value, int if whole else int | float) and value >= 0
+
+
+def check_parameters(name: str, kind: str, parameters: Mapping[str, Any]) -> None:
+    """Raise as ``parameters_of`` where a model of that kind would not take the parameters."""
+    defaults = getattr(forecaster_class(kind), "defaults", None)
+    if defaults is not None:
+        parameters_of(name, parameters, defaults)
 
 
 def quantile_columns(rules: SeriesRules) -> list[str]:

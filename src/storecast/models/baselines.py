@@ -87,7 +87,7 @@ class Baseline:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.parameters = parameters_of(recipe, self.defaults)
+        self.parameters = parameters_of(recipe.name, recipe.parameters, self.defaults)
 
     def fit(self, past: Past) -> None:
         """Nothing is learnt before the forecast."""

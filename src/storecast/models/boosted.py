@@ -74,7 +74,7 @@ class LightGBM:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.parameters = parameters_of(recipe, self.defaults)
+        self.parameters = parameters_of(recipe.name, recipe.parameters, self.defaults)
         self._shape: Shape | None = None
         self._categories: dict[str, StoreCodes] = {}
         self._model: Any = None

@@ -164,13 +164,16 @@ def _has_rows(file: Path) -> bool:
 
 def _header(file: Path) -> list[str]:
     line = _first_line(file)
-    reader = pc.open_csv(
-        pa.py_buffer((line + "\n").encode()),
-        read_options=pc.ReadOptions(autogenerate_column_names=True),
-        parse_options=pc.ParseOptions(delimiter=_delimiter_of(line)),
-        convert_options=pc.ConvertOptions(strings_can_be_null=False),
-    )
-    row = reader.read_all().cast(pa.schema([pa.field(f.name, pa.string()) for f in reader.schema]))
+    try:
+        row = pc.open_csv(
+            pa.py_buffer((line + "\n").encode()),
+            read_options=pc.ReadOptions(autogenerate_column_names=True),
+            parse_options=pc.ParseOptions(delimiter=_delimiter_of(line)),
+            convert_options=pc.ConvertOptions(strings_can_be_null=False),
+        ).read_all()
+    except pa.ArrowException as fault:
+        raise _unreadable(file, fault, "column names in one line, the first") from fault
+    row = row.cast(pa.schema([pa.field(name, pa.string()) for name in row.column_names]))
     return [str(column[0].as_py()) for column in row.columns]
 
 

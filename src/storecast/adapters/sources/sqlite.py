@@ -207,11 +207,15 @@ def _quoted(name: str) -> str:
 
 
 def _lettered(column: str) -> str:
-    """The value as text behind the first letter of its storage class: n, i, r, t or b."""
+    """The value as text behind the first letter of its storage class: n, i, r, t or b.
+
+    A blob is no text: the control character in front of its bytes keeps it from passing for an
+    identifier, a number or a date, so that the row is rejected.
+    """
     return (
         f"CASE typeof({column}) WHEN 'text' THEN 't' || {column} "
         f"WHEN 'real' THEN 'r' || {column} WHEN 'integer' THEN 'i' || {column} "
-        f"WHEN 'blob' THEN 'b' || hex({column}) ELSE 'n' END"
+        f"WHEN 'blob' THEN 'b' || char(1) || hex({column}) ELSE 'n' END"
     )
 
 
