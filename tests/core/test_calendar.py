@@ -19,6 +19,7 @@ from storecast.core.calendar import (
     calendar_features,
     feature_names,
     holiday_names,
+    known_subdivision,
 )
 from storecast.errors import Code, ConfigurationError
 
@@ -186,3 +187,9 @@ def test_names_do_not_depend_on_the_language_of_the_machine():
         for language in ("uk", "en_US", "pt_BR")
     }
     assert len(said) == 1
+
+
+def test_a_subdivision_is_known_or_none() -> None:
+    rules = CalendarRules("BR")
+    assert [known_subdivision(rules, n) for n in ("SP", "ZZ", "", None)] == ["SP", None, None, None]
+    assert known_subdivision(CalendarRules(), "SP") is None

@@ -449,3 +449,15 @@ def test_a_fault_nobody_thought_of_does_not_end_the_doctor(
     assert not diagnosis.healthy
     assert "the roof" in the(diagnosis, "source").sentence
     assert named(diagnosis, "tables")
+
+
+def test_a_store_whose_subdivision_the_country_has_not(clinic: Clinic) -> None:
+    clinic.sql("CREATE TABLE lojas (loja TEXT, uf TEXT);"
+               "INSERT INTO lojas VALUES ('001', 'SP'), ('1', 'ZZ'), ('2', NULL)")  # fmt: skip
+    clinic.configure(
+        source__stores={"from": "lojas", "columns": {"store_id": "loja"}, "attributes": ["uf"]},
+        calendar={"country": "BR", "subdivision": "uf"},
+    )
+    (finding,) = [f for f in named(clinic.check(), "calendar") if f.status == "warning"]
+    assert "'ZZ'" in finding.sentence
+    assert "store '1'" in finding.sentence

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from storecast.core.calendar import known_subdivision
 from storecast.core.window import cutoffs
 from storecast.errors import Code
 from storecast.ports import Relation, Source, SourceColumn
@@ -153,6 +154,7 @@ def _sales(source: Source, config: Config) -> Iterator[Finding]:
     yield from _stores(sample[columns.store_id])
     if config.source.stores is not None:
         yield from _store_rows(source, config.source.stores, sample[columns.store_id])
+        yield from _subdivisions(source, config, config.source.stores)
     dates, amounts = sample[columns.date], sample[columns.sales]
     step = "write dates YYYY-MM-DD, by a view or by `query`"
     yield _readable("dates", dates, _days(dates).is_null(), config.max_rejected, step)
@@ -346,3 +348,22 @@ def _windows(config: Config, first: date, through: date) -> Finding:
         "history",
         f"{first} to {through}: room for {len(found)} windows, cutoffs {found[0]} to {found[-1]}",
     )
+
+
+def _subdivisions(source: Source, config: Config, stores: Stores) -> Iterator[Finding]:
+    """Whether each store's subdivision is one of the country."""
+    attribute, rules = config.calendar.subdivision, config.rules().calendar
+    if attribute is None or rules.subdivision_attribute is None:
+        return
+    column = stores.columns.store_id
+    rows = _read(source, _relation(stores), [column, attribute], _ALL).cast(pl.String)
+    given = rows[attribute].drop_nulls().unique().sort()
+    strange = [name for name in given if known_subdivision(rules, name) is None]
+    if strange:
+        store = rows.filter(pl.col(attribute) == strange[0])[column].first()
+        yield warning(
+            "calendar",
+            f"{attribute} {', '.join(map(repr, strange[:5]))}, of store {store!r} for one, is no "
+            f"subdivision of {rules.country}: such a store gets the country's own holidays alone",
+            "correct the attribute in the source",
+        )
