@@ -439,7 +439,7 @@ class Config(Section):
         try:
             self._calendar_rules(attributes)
         except ConfigurationError as fault:
-            raise ValueError(f"calendar: {fault.message}") from fault
+            raise ValueError(f"calendar: {fault.message}; there is {fault.expected}") from fault
 
     # ------------------------------------------------------------------ derived
 

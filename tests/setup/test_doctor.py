@@ -376,12 +376,14 @@ def test_the_registry(
 
 def test_a_country_without_holidays(clinic: Clinic) -> None:
     clinic.configure(calendar={"country": "XX"})
-    assert the(clinic.check(), "calendar").status == "failed"
+    finding = the(clinic.check(), "configuration")
+    assert finding.status == "failed"
+    assert "'XX'" in finding.sentence
 
 
 def test_a_subdivision_that_does_not_exist(clinic: Clinic) -> None:
     clinic.configure(calendar={"country": "BR", "subdivision": "ZZ"})
-    finding = the(clinic.check(), "calendar")
+    finding = the(clinic.check(), "configuration")
     assert finding.status == "failed"
     assert "SP" in finding.sentence
 
