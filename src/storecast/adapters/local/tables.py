@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import deltalake
 import polars as pl
 import pyarrow as pa
+import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
 
 from storecast.core.schema import Column, TableSpec
@@ -87,7 +88,11 @@ class LocalTables:
             )
         schema = pa.schema([schema.field(c) for c in wanted])
         needed = [c for c in table_columns if c in wanted or (where is not None and c in where)]
-        rows = table.to_pyarrow_dataset().scanner(columns=needed, batch_size=_BATCH).to_reader()
+        # Arrow's own file system: with delta-rs's, which is Python, a reading thread that closes
+        # a file while the interpreter ends brings the whole process down.
+        files = pa_fs.SubTreeFileSystem(str(self._root / name), pa_fs.LocalFileSystem())
+        dataset = table.to_pyarrow_dataset(filesystem=files)
+        rows = dataset.scanner(columns=needed, batch_size=_BATCH).to_reader()
         return pa.RecordBatchReader.from_batches(schema, _read(name, rows, schema, where))
 
     # ------------------------------------------------------------------ changing
