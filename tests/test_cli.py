@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -105,3 +106,14 @@ def test_an_interruption_is_130_and_the_next_run_ends_as_if_undisturbed(
     result = again["result"]
     assert again["status"] == "done"
     assert result["rows_inserted"] == result["rows_read"] - result["rows_rejected"]
+
+
+def test_a_reader_that_goes_does_not_stop_the_work(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    answer = subprocess.run(
+        [sys.executable, "-m", "storecast.cli", "doctor", "--json"],
+        cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    os.close(writing)
+    assert (answer.returncode, answer.stderr) == (3, "")

@@ -164,3 +164,15 @@ def test_names_that_are_not_there(project: Project) -> None:
         with pytest.raises(TableError) as caught:
             ask(project, "sales")
         assert caught.value.code is Code.TABLE_EMPTY
+
+
+def test_a_signal_in_a_librarys_code_is_an_interruption_in_the_ledger(
+    project: Project,
+) -> None:
+    with (
+        pytest.raises(RuntimeError),
+        runs.listen(lambda *_: None, interrupted=lambda: True),
+        runs.begin(project, "ingest"),
+    ):
+        raise RuntimeError("Query interrupted")
+    assert runs.ledger(project)[-1]["error_code"] == "INTERRUPTED"

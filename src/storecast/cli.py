@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -121,7 +122,7 @@ def _init(
 
 
 def _at(folder: Path) -> str:
-    return "" if folder == Path() else f"--project {folder}"
+    return "" if folder == Path() else f"--project {shlex.quote(str(folder))}"
 
 
 @_command(cli, "doctor")

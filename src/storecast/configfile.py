@@ -158,6 +158,17 @@ def _invalid(faults: Sequence[tuple[str, str]], path: Path) -> ConfigurationErro
     )
 
 
+_PATTERNS = {
+    "series.frequency": "D, W-SUN … W-SAT, MS or ME",
+    "validation.step": "MS, D, W-SUN … W-SAT, or a number of periods",
+    "calendar.country": "a country's ISO 3166 code of two capitals, such as BR",
+    "currency": "an ISO 4217 code of three capitals, such as BRL",
+    "project": "a name of letters, digits, - and _ that begins with a letter",
+    "catalog": "a name of letters, digits and _",
+    "schema": "a name of letters, digits and _",
+}
+
+
 def _fault(error: Any) -> tuple[str, str]:
     path, section = _keys(error["loc"], unknown=error["type"] == "extra_forbidden")
     where = ""
@@ -170,6 +181,8 @@ def _fault(error: Any) -> tuple[str, str]:
     text = error["msg"].removeprefix("Value error, ")
     if error["type"] == "model_type":
         text = "should be a mapping of keys to values"
+    elif error["type"] == "string_pattern_mismatch" and where in _PATTERNS:
+        text = f"should be {_PATTERNS[where]}"
     elif error["type"] == "tuple_type":
         text = "should be a list"
     return where or "(the whole)", text[0].lower() + text[1:] if text[:1] != "N" else text

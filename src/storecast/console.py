@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -41,7 +42,7 @@ class Settings:
     def say(self, text: str = "") -> None:
         """Print for people; with ``--json`` nothing but the envelope is printed."""
         if not self.json:
-            click.echo(text)
+            _print(text)
 
 
 def answered(command: str, settings: Settings, body: Callable[[], Any]) -> int:
@@ -102,7 +103,16 @@ def failed(command: str, settings: Settings, fault: StorecastError) -> int:
 
 def _envelope(command: str, settings: Settings, **fields: Any) -> None:
     envelope = {"command": command, "run_id": settings.run_id, **fields}
-    click.echo(json.dumps(envelope, default=_plain, ensure_ascii=False, allow_nan=False))
+    _print(json.dumps(envelope, default=_plain, ensure_ascii=False, allow_nan=False))
+
+
+def _print(text: str) -> None:
+    """Print; a reader that has gone (``| head``) does not stop the work."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        # What is still to be printed, at the exit too, goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plain(value: Any) -> Any:
@@ -143,7 +153,7 @@ def _listening(settings: Settings) -> Iterator[None]:
             if text and not settings.json:
                 display.show(text, done, total)
 
-        with runs.listen(heard):
+        with runs.listen(heard, interrupted=lambda: settings.interrupted):
             yield
 
 

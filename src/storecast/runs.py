@@ -38,16 +38,24 @@ _LEDGER = "runs"
 
 Listener = Callable[[str, str, int, int], None]
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+_interrupted: ContextVar[Callable[[], bool]] = ContextVar("interrupted", default=lambda: False)
 
 
 @contextlib.contextmanager
-def listen(callback: Listener) -> Iterator[None]:
-    """Hear what runs report: ``callback(run_id, text, done, total)``; text "" at a beginning."""
-    token = _listener.set(callback)
+def listen(
+    callback: Listener, *, interrupted: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Hear what runs report: ``callback(run_id, text, done, total)``; text "" at a beginning.
+
+    ``interrupted`` says whether a signal came: inside a library's code it comes back as that
+    library's error.
+    """
+    tokens = _listener.set(callback), _interrupted.set(interrupted)
     try:
         yield
     finally:
-        _listener.reset(token)
+        _listener.reset(tokens[0])
+        _interrupted.reset(tokens[1])
 
 
 def _heard(run_id: str, text: str, done: int, total: int) -> None:
@@ -265,10 +273,10 @@ def _enter(run: Run, fault: BaseException | None) -> None:
 def _described(fault: BaseException | None, project: Project) -> tuple[str | None, str | None]:
     if fault is None:
         return None, None
+    if isinstance(fault, KeyboardInterrupt) or _interrupted.get()():
+        return Code.INTERRUPTED.value, "stopped by Ctrl-C or a signal"
     if isinstance(fault, StorecastError):
         return fault.code.value, _without_secrets(fault.message, project)
-    if isinstance(fault, KeyboardInterrupt):
-        return Code.INTERRUPTED.value, "stopped by Ctrl-C or a signal"
     return Code.INTERNAL.value, _without_secrets(f"{type(fault).__name__}: {fault}", project)
 
 

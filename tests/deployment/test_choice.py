@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from storecast.deployment.choice import Choice, Validated, choose
-from storecast.errors import Code, ModelError
+from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.models.base import Recipe
 
 NAIVE, LEVEL, TREES = (
@@ -58,9 +58,9 @@ def test_a_model_that_was_asked_for() -> None:
     told = validated(0.3, 0.2, 0.1)
     assert chosen(told, "local_level").recipe is LEVEL
     for force in (False, True):
-        with pytest.raises(ModelError) as refused:
+        with pytest.raises(ConfigurationError) as wrong:
             chosen(told, "prophet", force)
-        assert refused.value.code is Code.MODEL_UNKNOWN
+        assert wrong.value.code is Code.MODEL_UNKNOWN
     part = validated(0.3, 0.2, recipes=[NAIVE, LEVEL])
     with pytest.raises(ModelError) as refused:
         chosen(part, "lightgbm")

@@ -89,6 +89,7 @@ def forecast_rows(store: str, days: list[date], median: Any, **changes: Any) -> 
         "cutoff": CUTOFF,
         "origin": "champion",
         "created_at": MADE,
+        "run_id": "20221101T060003000000-aaaa",
         **changes,
     }
     return frame.with_columns(

@@ -15,7 +15,14 @@ import pytest
 import storecast
 from storecast import runs
 from storecast.adapters.local.compute import LocalCompute
-from storecast.errors import Code, ContractError, ModelError, RegistryError, StorecastError
+from storecast.errors import (
+    Code,
+    ConfigurationError,
+    ContractError,
+    ModelError,
+    RegistryError,
+    StorecastError,
+)
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
 from storecast.validation import step
@@ -131,7 +138,7 @@ def test_chosen_models_run_beside_the_baseline(project: Make) -> None:
     made = here(project(chain()))
     assert len(storecast.validate(made, models=["local_level"]).leaderboard) == 2
     assert len(storecast.validate(made, models=["seasonal_naive"]).leaderboard) == 1
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ConfigurationError) as caught:
         storecast.validate(made, models=["nosuch"])
     assert caught.value.code is Code.MODEL_UNKNOWN
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from storecast.errors import Code, ModelError
+from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
 
@@ -63,7 +63,8 @@ def choose(
         force: deploy it even if it was not validated.
 
     Raises:
-        ModelError: MODEL_UNKNOWN, RECIPE_NOT_VALIDATED, NOT_VALIDATED.
+        ConfigurationError: MODEL_UNKNOWN.
+        ModelError: RECIPE_NOT_VALIDATED, NOT_VALIDATED.
     """
     if model is not None:
         return _asked(validated, configured, model, force)
@@ -98,7 +99,7 @@ def choose(
 def _asked(validated: Validated, configured: Sequence[Recipe], model: str, force: bool) -> Choice:
     current = {recipe.name: recipe for recipe in configured}
     if model not in current:
-        raise ModelError(
+        raise ConfigurationError(
             Code.MODEL_UNKNOWN,
             f"there is no model {model!r}",
             where="models",

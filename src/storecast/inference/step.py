@@ -95,7 +95,8 @@ class ForecastResult:
         if self.rows:
             again = "; the tables had it already" if self.unchanged else ""
             told.append(
-                f"{self.stores:,} stores, {self.first} to {self.last}, from what was known on "
+                f"{self.stores:,} {'store' if self.stores == 1 else 'stores'}, "
+                f"{self.first} to {self.last}, from what was known on "
                 f"{self.cutoff}: {self.total:,.0f} expected in total{again}"
             )
         if self.ledger["excluded"] and self.fell_back != EMPTY:
@@ -159,7 +160,14 @@ def forecast(
             fell_back=failure is not None,
         )
         counts = coverage.balances(ledger)
-        _write(project, run, identity, table, ledger)
+        _write(
+            project,
+            run,
+            identity,
+            table,
+            ledger,
+            hindsight=trained is not None and trained > window.cutoff,
+        )
         run.progress("forecasting", 1, 1)
         result = ForecastResult(
             run_id=run.run_id,
@@ -357,14 +365,26 @@ def _as_before(run: Run, identity: str, table: pl.DataFrame) -> tuple[pl.DataFra
 
 
 def _write(
-    project: Project, run: Run, identity: str, table: pl.DataFrame, ledger: pl.DataFrame
+    project: Project,
+    run: Run,
+    identity: str,
+    table: pl.DataFrame,
+    ledger: pl.DataFrame,
+    *,
+    hindsight: bool,
 ) -> None:
-    """Commit forecasts, forecasts_latest and forecast_ledger, each only where it changes."""
+    """Commit forecasts, forecasts_latest and forecast_ledger, each only where it changes.
+
+    What a model says with ``hindsight``, trained on what came after the cutoff, is kept and
+    never offered as the latest.
+    """
     specs = project.specs
     ledger = ledger.with_columns(forecast_id=pl.lit(identity), run_id=pl.lit(run.run_id))
     plan = {
         "forecasts": table,
-        "forecasts_latest": _newer(table, _read(run, "forecasts_latest")),
+        "forecasts_latest": _newer(
+            table.clear() if hindsight else table, _read(run, "forecasts_latest")
+        ),
         "forecast_ledger": ledger,
     }
     for name, rows in plan.items():

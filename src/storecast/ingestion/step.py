@@ -75,7 +75,8 @@ class IngestResult:
         )
         lines = [
             f"{self.rows_read:,} rows read: {changes}",
-            f"{self.stores:,} stores, {self.first_date} to {self.last_date}; "
+            f"{self.stores:,} {'store' if self.stores == 1 else 'stores'}, "
+            f"{self.first_date} to {self.last_date}; "
             f"complete through {self.through} ({self.through_origin})",
         ]
         if self.rows_deduplicated:

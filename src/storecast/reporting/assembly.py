@@ -65,7 +65,7 @@ def assemble(setting: Setting, tables: Tables) -> Content:
         total_is_partial=partial,
         shops=_shops(setting, tables, histories, made, trust, kept),
         kept=kept if any(len(h.values) > kept for h in histories.values()) else None,
-        runs=_runs(_filled(tables.runs)),
+        runs=_runs(_filled(tables.runs), forecasts),
         interval=outer,
     )
 
@@ -357,10 +357,16 @@ def _reasons(ledger: pl.DataFrame | None, forecast_id: str) -> dict[str, str]:
     return dict(rows.iter_rows())
 
 
-def _runs(runs: pl.DataFrame | None) -> tuple[RunLine, ...]:
-    """The newest completed run of each command, in the order in which they ended."""
+def _runs(runs: pl.DataFrame | None, forecasts: pl.DataFrame | None) -> tuple[RunLine, ...]:
+    """The newest completed run of each command, in the order in which they ended.
+
+    Of the forecasts it is the run whose rows are shown: a later one may have looked back.
+    """
     if runs is None:
         return ()
+    if forecasts is not None:
+        shown = forecasts["run_id"].unique().to_list()
+        runs = runs.filter((pl.col("command") != "forecast") | pl.col("run_id").is_in(shown))
     rows = (
         runs.filter(pl.col("status") == "done", pl.col("command") != "report")
         .sort("ended_at")

@@ -168,7 +168,7 @@ def init_from(directory: Path, file: Path) -> InitResult:
 
     notes: list[str] = []
     if not is_plain:
-        notes.append("the copy is separated by commas")
+        notes.append("its fields are separated by commas")
     if not guess.is_plain_date(table[found.date]):
         written = days.dt.strftime("%Y-%m-%d").fill_null(table[found.date].cast(pl.String))
         table = table.with_columns(written.alias(found.date))

@@ -19,7 +19,7 @@ from storecast.artifact.unified import fingerprint
 from storecast.backtest.tasks import Outcome, backtest, calibrated, calibration_errors
 from storecast.core.schema import METRICS
 from storecast.core.window import cutoffs as cutoffs_of
-from storecast.errors import Code, ModelError
+from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.history import load_history
 from storecast.models.base import Recipe, recipes_of
 from storecast.models.calibration import Conformal
@@ -149,7 +149,8 @@ def validate(project: Project, *, models: Sequence[str] | None = None) -> Valida
 
     Raises:
         ContractError: NOTHING_INGESTED, HISTORY_TOO_SHORT.
-        ModelError: MODEL_UNKNOWN, MODEL_FAILED, NO_VARIATION.
+        ConfigurationError: MODEL_UNKNOWN.
+        ModelError: MODEL_FAILED, NO_VARIATION.
         RegistryError: REGISTRY_UNREACHABLE.
     """
     config = project.config
@@ -210,7 +211,7 @@ def _chosen(config: Config, history: History, models: Sequence[str] | None) -> l
     names = [recipe.name for recipe in configured]
     for name in models:
         if name not in names:
-            raise ModelError(
+            raise ConfigurationError(
                 Code.MODEL_UNKNOWN,
                 f"there is no model {name!r}",
                 where="--models",

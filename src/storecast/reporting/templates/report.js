@@ -95,7 +95,7 @@
         scales: { y: { range: (u, low, high) => [Math.min(0, low ?? 0), (high > 0 ? high : 1) * 1.06] } },
         axes: [
           { stroke: soft, grid: { show: false }, ticks: grid, font, values: axisDates, space: 54 },
-          { stroke: soft, grid, ticks: { show: false }, font, size: this.narrow() ? 56 : 72, values: (u, splits) => splits.map((v) => (this.narrow() ? plainShort : short).format(v)) },
+          { stroke: soft, grid, ticks: { show: false }, font, size: (u, labels) => Math.max(this.narrow() ? 56 : 72, 14 + (this.narrow() ? 6 : 7) * Math.max(0, ...(labels || []).map((l) => l.length))), values: (u, splits) => splits.map((v) => (this.narrow() ? plainShort : short).format(v)) },
         ],
         series: [
           { label: text.period, value: (u, s) => (s == null ? "" : day(s)) },
