@@ -51,6 +51,7 @@ def _command(group: click.Group, name: str) -> Callable[[Callable[..., Any]], cl
 
         full = name if group is cli else f"{group.name} {name}"
         call.__doc__ = body.__doc__
+        # Arguments and options that the body declares below its name become the command's.
         call.__click_params__ = getattr(body, "__click_params__", [])  # type: ignore[attr-defined]
         return group.command(name, help=body.__doc__)(_common(call))
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from storecast import cli
+from tests.shops import configure
 
 
 @dataclass(frozen=True)
@@ -75,29 +75,7 @@ class Shop:
         connection.close()
 
     def configure(self, **changes: Any) -> None:
-        raw: dict[str, Any] = {
-            "project": "lojas",
-            "source": {
-                "type": "sqlite",
-                "path": "vendas.db",
-                "sales": {
-                    "from": "vendas",
-                    "primary_key": ["id"],
-                    "columns": {"store_id": "loja", "date": "dia", "sales": "valor"},
-                },
-            },
-            "series": {"frequency": "W-SUN"},
-            "forecast": {"horizon": 4, "quantiles": [0.1, 0.5, 0.9]},
-            "validation": {"windows": 4, "step": 4, "warmup": 2},
-            "models": ["seasonal_naive", "local_level"],
-        }
-        for path, value in changes.items():
-            *parents, last = path.split("__")
-            place = raw
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[last] = value
-        (self.root / "storecast.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+        configure(self.root, **changes)
 
 
 @pytest.fixture

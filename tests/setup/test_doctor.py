@@ -14,13 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import yaml
 
 from storecast import registry, runs
 from storecast.errors import Code, RegistryError
 from storecast.project import Project, load
 from storecast.setup import doctor
 from storecast.setup.findings import Diagnosis, Finding, guarded
+from tests.shops import configure
 
 Row = tuple[Any, ...]
 
@@ -52,29 +52,7 @@ class Clinic:
         connection.close()
 
     def configure(self, **changes: Any) -> None:
-        raw: dict[str, Any] = {
-            "project": "lojas",
-            "source": {
-                "type": "sqlite",
-                "path": "vendas.db",
-                "sales": {
-                    "from": "vendas",
-                    "primary_key": ["id"],
-                    "columns": {"store_id": "loja", "date": "dia", "sales": "valor"},
-                },
-            },
-            "series": {"frequency": "W-SUN"},
-            "forecast": {"horizon": 4},
-            "validation": {"windows": 4, "step": 4, "warmup": 2},
-            "models": ["seasonal_naive", "local_level"],
-        }
-        for path, value in changes.items():
-            *parents, last = path.split("__")
-            place = raw
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[last] = value
-        (self.root / "storecast.yaml").write_text(yaml.safe_dump(raw), "utf-8")
+        configure(self.root, **changes)
 
     def check(self, *overrides: str) -> Diagnosis:
         return doctor.check(self.root, overrides)
