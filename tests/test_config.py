@@ -57,9 +57,6 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
     [
         ("platform", "databricks"),
         ("platform", "spark"),
-        ("source.type", "mssql"),
-        ("source.type", "table"),
-        ("source.sales.reconcile", "45d"),
         ("validation.compare_from", [None, "2021-01-01"]),
         ("validation.align", "series_end"),
         ("models", ["seasonal_naive", "tft"]),

@@ -165,12 +165,24 @@ _MEANING = {
     "source.type": "What kind of source it is.",
     "source.path": "The SQLite file, or the folder of CSV and parquet files; a relative path "
     "starts at the project folder.",
-    "source.host": "Server of a database. **Not served yet.**",
-    "source.port": "Port of a database. **Not served yet.**",
-    "source.database": "Name of a database. **Not served yet.**",
-    "source.auth": "How to log in. **Not served yet.**",
-    "source.user": "User of a database. **Not served yet.**",
-    "source.password": "Password, as `${NAME}` from the environment. **Not served yet.**",
+    "source.host": "Server of a database.",
+    "source.port": "Port of a database; null: 1433 for mssql, 5432 for postgresql.",
+    "source.database": "Name of a database.",
+    "source.auth": "How to log in: `password`, or for mssql an Entra service principal (`user` is "
+    "its client id, `password` its secret) or managed identity (`user` its client id, where it "
+    "is not the system's).",
+    "source.user": "User of a database.",
+    "source.password": "Password, as `${NAME}` from the environment.",
+    "source.encrypt": "Whether the connection is encrypted.",
+    "source.trust_server_certificate": "Take any certificate, unchecked: for tests on one machine.",
+    "source.sales.date_format": "How text dates of these rows are written, in the directives of "
+    "`strptime`, e.g. `%d/%m/%Y`; null: ISO 8601.",
+    "source.stores.date_format": "The same for the stores.",
+    "source.covariates[].date_format": "The same for these covariates.",
+    "source.sales.watermark_format": "How a text watermark is written, e.g. `%d/%m/%Y %H:%M:%S`; "
+    "null: ISO 8601.",
+    "source.sales.overlap": "How far before the newest watermark an incremental run reads again, "
+    "as `1d`.",
     "source.sales.from": "Table, view or file of the sales: either this or `query`.",
     "source.sales.query": "A SELECT that gives the sales.",
     "source.sales.primary_key": "Columns that tell one row of the source from every other.",
@@ -346,8 +358,15 @@ def schema() -> dict[str, Any]:
         "description": known.pop("description"),
         "anyOf": [listed, known],
     }
-    reconcile = definitions["Sales"]["properties"]["reconcile"]
-    reconcile["anyOf"].append({"type": "string", "pattern": r"^\d+d$"})
+    days = {"type": "string", "pattern": r"^\d+d$"}
+    sales = definitions["Sales"]["properties"]
+    sales["reconcile"]["anyOf"].append(days)
+    overlap = sales["overlap"]
+    sales["overlap"] = {
+        "description": overlap.pop("description"),
+        "default": overlap.pop("default"),
+        "anyOf": [overlap, days],
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "storecast.yaml",

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -76,6 +76,18 @@ def _parse_duration(value: Any) -> Any:
     return value
 
 
+def _day_format(value: str) -> str:
+    """A format that says a whole day, whatever the day."""
+    day = date(2003, 11, 24)
+    try:
+        known = datetime.strptime(day.strftime(value), value).date() == day
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError(f"{value!r} does not say a day: write e.g. %d/%m/%Y")
+    return value
+
+
 class LoadLog(Section):
     """A table of the source that says how far it is complete."""
 
@@ -84,10 +96,15 @@ class LoadLog(Section):
 
 
 class From(Section):
-    """Where rows come from: ``from:`` a table or view, or ``query:``."""
+    """Where rows come from: ``from:`` a table or view, or ``query:``.
+
+    ``date_format`` names how text dates of these rows are written, in the directives of
+    ``strptime``; without it they are ISO 8601.
+    """
 
     from_: Text | None = Field(None, alias="from")
     query: Text | None = None
+    date_format: Annotated[Text, AfterValidator(_day_format)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -110,12 +127,22 @@ class Sales(From):
     primary_key: Annotated[tuple[Text, ...], Field(min_length=1)]
     columns: SalesColumns
     watermark: Text | None = None
+    watermark_format: Text | None = None
+    overlap: Annotated[int, BeforeValidator(_parse_duration), Field(ge=0)] = 1
     through: date | LoadLog | None = None
-    reconcile: Annotated[
-        int | None,
-        BeforeValidator(_parse_duration),
-        _unserved(None),
-    ] = None
+    reconcile: Annotated[int, BeforeValidator(_parse_duration), Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _needs_a_watermark(self) -> Self:
+        given = [
+            n for n in ("watermark_format", "overlap", "reconcile") if n in self.model_fields_set
+        ]
+        if self.watermark is None and given:
+            raise ValueError(
+                f"{' and '.join(given)} without watermark has no meaning: every run reads and "
+                "compares all rows"
+            )
+        return self
 
 
 class StoreColumns(Section):
@@ -182,36 +209,61 @@ class Covariates(From):
 
 
 class Source(Section):
-    """The user's database or folder."""
+    """The user's database, folder or lakehouse.
 
-    type: Annotated[
-        Literal["mssql", "postgresql", "sqlite", "files", "table"],
-        _unserved("sqlite", "files"),
-    ]
+    A connection is encrypted and its certificate checked, unless ``encrypt`` or
+    ``trust_server_certificate`` says otherwise.
+    """
+
+    type: Literal["mssql", "postgresql", "sqlite", "files", "table"]
     path: Text | None = None
     host: Text | None = None
-    port: int | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
     database: Text | None = None
-    auth: Literal["password", "entra_service_principal", "entra_managed_identity"] | None = None
+    auth: Literal["password", "entra_service_principal", "entra_managed_identity"] = "password"
     user: Text | None = None
     password: SecretStr | None = None
+    encrypt: bool = True
+    trust_server_certificate: bool = False
     sales: Sales
     stores: Stores | None = None
     covariates: tuple[Covariates, ...] = ()
 
     @model_validator(mode="after")
     def _keys_of_the_type(self) -> Self:
-        connection = ("host", "port", "database", "auth", "user", "password")
-        if self.path is None:
-            raise ValueError(f"type {self.type} needs `path`")
-        extra = [name for name in connection if getattr(self, name) is not None]
+        server = (
+            "host", "port", "database", "auth", "user", "password", "encrypt",
+            "trust_server_certificate",
+        )  # fmt: skip
+        needed, taken = {
+            "mssql": (("host", "database"), server),
+            "postgresql": (("host", "database"), server),
+            "sqlite": (("path",), ("path",)),
+            "files": (("path",), ("path",)),
+            "table": ((), ()),
+        }[self.type]
+        missing = [name for name in needed if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"type {self.type} needs {' and '.join(f'`{n}`' for n in missing)}")
+        extra = [n for n in ("path", *server) if n in self.model_fields_set and n not in taken]
         if extra:
-            raise ValueError(f"type {self.type} takes `path`, not {', '.join(extra)}")
-        if self.type == "files" and any(
+            what = f"takes `{taken[0]}`, not" if len(taken) == 1 else "does not take"
+            raise ValueError(f"type {self.type} {what} {', '.join(extra)}")
+        if self.type in ("files", "table") and any(
             f.query for f in (self.sales, self.stores, *self.covariates) if f is not None
         ):
-            raise ValueError("type files takes `from` (a file name), not `query`")
+            raise ValueError(f"type {self.type} takes `from`, not `query`")
+        self._check_credentials()
         return self
+
+    def _check_credentials(self) -> None:
+        if self.type == "postgresql" and self.auth != "password":
+            raise ValueError(f"type postgresql has no auth {self.auth}; it has password")
+        by_password = self.type == "mssql" and self.auth != "entra_managed_identity"
+        if by_password and (self.user is None or self.password is None):
+            raise ValueError(f"auth {self.auth} needs `user` and `password`")
+        if self.auth == "entra_managed_identity" and self.password is not None:
+            raise ValueError("auth entra_managed_identity takes no password")
 
 
 class Series(Section):

@@ -58,6 +58,13 @@ class Code(StrEnum):
 
     # source
     SOURCE_UNREACHABLE = "SOURCE_UNREACHABLE", "The database or folder cannot be opened."
+    SOURCE_LOGIN_FAILED = "SOURCE_LOGIN_FAILED", "The database refused the user or the password."
+    SOURCE_CERTIFICATE_INVALID = (
+        "SOURCE_CERTIFICATE_INVALID",
+        "The database's certificate is not trusted, or is for another host.",
+    )
+    SOURCE_INTERRUPTED = "SOURCE_INTERRUPTED", "The connection broke while rows were read."
+    EXTRA_MISSING = "EXTRA_MISSING", "An optional package that the configuration needs is absent."
     SOURCE_TABLE_NOT_FOUND = "SOURCE_TABLE_NOT_FOUND", "The table or view is not in the source."
     SOURCE_COLUMN_NOT_FOUND = "SOURCE_COLUMN_NOT_FOUND", "A configured column is not there."
     SOURCE_COLUMN_AMBIGUOUS = "SOURCE_COLUMN_AMBIGUOUS", "Two source columns share one name."
@@ -81,6 +88,7 @@ class Code(StrEnum):
     NULL_KEY = "NULL_KEY", "A part of the key is null or empty."
     NULL_DATE = "NULL_DATE", "The date is null or empty."
     DATE_NOT_ISO = "DATE_NOT_ISO", "The date is not written YYYY-MM-DD."
+    DATE_NOT_IN_FORMAT = "DATE_NOT_IN_FORMAT", "The date is not written as date_format says."
     DATE_OUT_OF_RANGE = "DATE_OUT_OF_RANGE", "The date is before 1900 or after 2200."
     NULL_SALES = "NULL_SALES", "The sales amount is null or empty."
     SALES_NOT_NUMBER = "SALES_NOT_NUMBER", "The sales amount is not a number."
@@ -100,7 +108,7 @@ class Code(StrEnum):
     AMOUNTS_DO_NOT_BALANCE = "AMOUNTS_DO_NOT_BALANCE", "Amounts in and out do not add up."
     IDENTIFIERS_COLLIDE = (
         "IDENTIFIERS_COLLIDE",
-        "Two store identifiers are equal only after trimming.",
+        "Two store identifiers are equal only after trimming, or to the source but for case.",
     )
 
     # tables

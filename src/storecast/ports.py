@@ -44,8 +44,47 @@ class SourceColumn:
     fixed_width: bool = False
 
 
+@dataclass(frozen=True)
+class Span:
+    """A wish to read fewer rows: those whose ``column`` lies in [since, until).
+
+    Whoever reads gives at least these, those whose ``column`` is null or cannot be compared with
+    a day, and those that are null in a column of ``or_null``; more are allowed, and whoever asks
+    sorts them out. None is without bound.
+    """
+
+    column: str
+    since: date | None = None
+    until: date | None = None
+    or_null: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tallied:
+    """The columns of a tally: source names, and the first day that counts."""
+
+    store_id: str
+    day: str
+    sales: str
+    since: date | None = None
+
+
+TALLY: Final = pa.schema(
+    [
+        pa.field("store_id", pa.string()),
+        pa.field("month", pa.date32()),
+        pa.field("n_rows", pa.int64()),
+        pa.field("amount", pa.decimal128(38, 4)),
+    ]
+)
+"""Rows and sums by store, as the source writes it, and month, by its first day."""
+
+
 class Source(Protocol):
-    """A user's database or folder, opened for reading only."""
+    """A user's database, folder or lakehouse, opened for reading only.
+
+    What it says between its opening and its closing it says of one state, where the source can.
+    """
 
     def columns(self, relation: Relation) -> list[SourceColumn]:
         """The columns of a relation, in order.
@@ -54,11 +93,31 @@ class Source(Protocol):
             SourceError: SOURCE_TABLE_NOT_FOUND, SOURCE_UNREACHABLE, SOURCE_QUERY_FAILED.
         """
 
-    def read(self, relation: Relation, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def read(
+        self, relation: Relation, columns: Sequence[str], span: Span | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Stream the named columns in batches, under their source names.
 
         A column is Arrow text where the source has no types worth trusting (SQLite, CSV),
-        else its own Arrow type. A null is a null. Nothing is guessed, nothing filtered.
+        else its own Arrow type. A null is a null. Nothing is guessed, nothing filtered but by
+        ``span``.
+
+        Raises:
+            SourceError: as ``columns``; SOURCE_INTERRUPTED where the connection breaks midway.
+        """
+
+    def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:
+        """Count and sum by store and month, in the source: rows of ``TALLY``.
+
+        Rows whose date or amount the source itself cannot read are counted in no month, or with
+        an amount of zero: a tally that differs makes the rows be read again, nothing else. None
+        where the source cannot count (files, or dates that it keeps as text).
+        """
+
+    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:
+        """Whether two different texts, both values of the column, are equal to the source.
+
+        So they are under a collation that ignores case.
         """
 
     def close(self) -> None:

@@ -167,6 +167,9 @@ def _feature_tables(layout: Layout) -> list[TableSpec]:
         _c("opened_on", DAY, "first day of business, where the source says", null=True),
         _c("closed_on", DAY, "last day of business, where the source says", null=True),
     )
+    watermark = (
+        (_c("watermark", INSTANT, "version of the row", null=True),) if layout.has_watermark else ()
+    )
     specs = [
         TableSpec(
             "sales",
@@ -174,6 +177,7 @@ def _feature_tables(layout: Layout) -> list[TableSpec]:
                 _STORE,
                 _LABEL,
                 _c("sales", AMOUNT, "net sales of the period, in the source's currency"),
+                *(watermark if layout.transaction_key is None else ()),
                 *_numbers(layout.realised, "realised covariate: known after the period"),
                 _INGESTED,
                 _RUN,
@@ -205,7 +209,6 @@ def _feature_tables(layout: Layout) -> list[TableSpec]:
     ]
     if layout.transaction_key is not None:
         own = tuple(n for n in layout.transaction_key if n not in ("store_id", "date"))
-        watermark = (_c("watermark", INSTANT, "version of the row", null=True),)
         specs.insert(
             0,
             TableSpec(
@@ -215,7 +218,7 @@ def _feature_tables(layout: Layout) -> list[TableSpec]:
                     _STORE,
                     _c("date", DAY, "the day of the sale"),
                     _c("sales", AMOUNT, "amount, in the source's currency"),
-                    *(watermark if layout.has_watermark else ()),
+                    *watermark,
                     _INGESTED,
                     _RUN,
                 ),

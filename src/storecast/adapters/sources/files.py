@@ -16,7 +16,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from storecast.errors import Code, SourceError
-from storecast.ports import Relation, SourceColumn
+from storecast.ports import Relation, SourceColumn, Span, Tallied
 
 _BATCH = 65_536
 _BLOCK = 4 << 20
@@ -42,11 +42,24 @@ class FilesSource:
             _same(files[0], first, other, _schema(other))
         return [SourceColumn(f.name, str(f.type), _kind(f.type)) for f in first]
 
-    def read(self, relation: Relation, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def read(
+        self,
+        relation: Relation,
+        columns: Sequence[str],
+        span: Span | None = None,  # noqa: ARG002
+    ) -> Iterator[pa.RecordBatch]:
         """Stream the named columns: of a CSV as text, of a parquet file in their own types."""
         self.columns(relation)
         for file in self._files(relation):
             yield from _read(file, columns)
+
+    def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:  # noqa: ARG002
+        """None: it cannot count."""
+        return None
+
+    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:  # noqa: ARG002
+        """Texts are compared to the character."""
+        return False
 
     def close(self) -> None:
         """Nothing is held open."""

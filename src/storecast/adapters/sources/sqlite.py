@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from storecast.errors import Code, SourceError
-from storecast.ports import HOLDS_FLOATS, Relation, SourceColumn
+from storecast.ports import HOLDS_FLOATS, Relation, SourceColumn, Span, Tallied
 
 _BATCH = 65_536
 _KINDS = (
@@ -57,7 +57,12 @@ class SqliteSource:
         name = self._table(str(relation.table))
         return [SourceColumn(n, kind, _kind(kind)) for n, kind, _ in self._declared(name)]
 
-    def read(self, relation: Relation, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def read(
+        self,
+        relation: Relation,
+        columns: Sequence[str],
+        span: Span | None = None,  # noqa: ARG002
+    ) -> Iterator[pa.RecordBatch]:
         """Stream the named columns as text; a field that ``HOLDS_FLOATS`` says so."""
         plain = self._plain_columns(relation)
         statement = self._statement(relation, columns, plain)
@@ -65,6 +70,14 @@ class SqliteSource:
             for batch in cursor.fetch_record_batch():
                 if batch.num_rows:
                     yield _decoded(batch, columns, relation, plain)
+
+    def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:  # noqa: ARG002
+        """None: it cannot count."""
+        return None
+
+    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:  # noqa: ARG002
+        """Texts are compared to the character."""
+        return False
 
     def close(self) -> None:
         """Give back the connection."""
