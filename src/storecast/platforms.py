@@ -9,7 +9,7 @@ from storecast.errors import NotServedError
 
 if TYPE_CHECKING:
     from storecast.config import Config
-    from storecast.ports import Source
+    from storecast.ports import Engine, Source
     from storecast.project import Project
 
 
@@ -45,3 +45,14 @@ def open_source(config: Config, root: Path) -> Source:
 
         return FilesSource(path)
     raise NotServedError.of(f"source type {config.source.type}", "source.type")
+
+
+def open_engine(scratch: Path) -> Engine:
+    """Open the SQL engine of a run.
+
+    Args:
+        scratch: a folder of the run's own, where rows lie that do not fit in memory.
+    """
+    from storecast.adapters.local.engine import DuckDbEngine
+
+    return DuckDbEngine(scratch)

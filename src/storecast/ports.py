@@ -182,6 +182,43 @@ class TableStore(Protocol):
         """Commits, newest first: version, timestamp (ISO 8601), operation, metrics."""
 
 
+class Engine(Protocol):
+    """Temporary tables of one run, and SQL over them: DuckDB on a laptop, or Spark.
+
+    Statements are SELECTs over tables by name, in the SQL that both share, names in double
+    quotes. Texts are compared by their bytes, time is UTC, and what does not fit a type is an
+    error, never cut. Closed when the run ends, and everything is gone.
+    """
+
+    def create(self, name: str, select: str) -> None:
+        """Make the table ``name`` of what ``select`` gives, in place of one that is there.
+
+        Raises:
+            OverflowError: a value does not fit the type that it is cast to.
+        """
+
+    def append(self, name: str, batches: Sequence[pa.RecordBatch]) -> None:
+        """Add rows to the table ``name``, made where it is not there."""
+
+    def register(self, name: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Give rows a name, until ``forget``; those of a reader can be read once."""
+
+    def forget(self, name: str) -> None:
+        """Take back a registered name."""
+
+    def tables(self) -> set[str]:
+        """Names of the tables there are."""
+
+    def tuples(self, query: str) -> list[tuple[Any, ...]]:
+        """The few rows of a query, as Python values."""
+
+    def stream(self, query: str) -> pa.RecordBatchReader:
+        """The rows of a query; nothing else may run until they are read."""
+
+    def close(self) -> None:
+        """Forget everything. Twice is once."""
+
+
 class Compute(Protocol):
     """Two verbs: run independent tasks, and map a function over groups of stores."""
 

@@ -12,7 +12,7 @@ from storecast.configfile import FILE_NAME, load_config
 from storecast.core.schema import TableSpec
 
 if TYPE_CHECKING:
-    from storecast.ports import Compute, Source, TableStore
+    from storecast.ports import Compute, Engine, Source, TableStore
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,12 @@ class Project:
         from storecast.platforms import open_source
 
         return open_source(self.config, self.root)
+
+    def open_engine(self, run_id: str) -> Engine:
+        """The SQL engine of a run, which ends with it; the caller closes it."""
+        from storecast.platforms import open_engine
+
+        return open_engine(self.scratch() / run_id)
 
     @property
     def reports(self) -> Path:

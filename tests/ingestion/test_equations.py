@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from storecast import runs
 from storecast.errors import Code, ContractError
-from storecast.ingestion import merge
+from storecast.ingestion import bench
 from storecast.ingestion.step import IngestResult, ingest
 
 from .chains import Chain
@@ -141,9 +141,9 @@ def test_a_fault_of_our_own_is_found_before_the_first_commit(
     spoil: Callable[[str], str],
     code: Code,
 ) -> None:
-    true = merge._statement
+    true = bench._statement
     monkeypatch.setattr(
-        merge, "_statement", lambda name: spoil(true(name)) if name == statement else true(name)
+        bench, "_statement", lambda name: spoil(true(name)) if name == statement else true(name)
     )
     chain = Chain(tmp_path)
     chain.lines(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from storecast.core.schema import TableSpec
 from storecast.ingestion import equations
-from storecast.ingestion.merge import Change, Unique, Workbench, difference, listed, quoted
+from storecast.ingestion.bench import Workbench, listed, quoted
+from storecast.ingestion.merge import Change, Unique, difference
 from storecast.ingestion.staging import Staged
 from storecast.runs import Run
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from storecast.core.schema import TableSpec
+from storecast.ingestion.bench import Workbench, listed
 from storecast.ingestion.changes import Changes
 from storecast.ingestion.feeds import CovariateFeed
-from storecast.ingestion.merge import BOOKKEEPING, Unique, Workbench, averaged, combined, listed
+from storecast.ingestion.merge import BOOKKEEPING, Unique, averaged, combined
 from storecast.ingestion.staging import Staged
 
 Part = tuple[str, Sequence[str]]
@@ -90,10 +91,7 @@ def _latest_days(bench: Workbench, covariate: CovariateFeed, rows: str) -> str:
 def _versions(bench: Workbench, number: int, covariate: CovariateFeed, rows: str) -> str:
     columns = list(covariate.known)
     if not covariate.by_store:
-        bench.sql.execute(
-            f"CREATE OR REPLACE TEMP VIEW for_all_{number} AS SELECT '' AS store_id, * FROM {rows}"
-        )
-        rows = f"for_all_{number}"
+        rows = bench.create(f"for_all_{number}", f"SELECT '' AS store_id, * FROM {rows}")
     recorded = bench.make(
         f"recorded_{number}",
         "as_recorded",

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from storecast.errors import Code, ContractError
-from storecast.ingestion.merge import Change, Unique, Workbench
+from storecast.ingestion.bench import Workbench
+from storecast.ingestion.merge import Change, Unique
 from storecast.ingestion.staging import Staged
 
 

@@ -1,155 +1,19 @@
 # ruff: noqa: S608 - the names in these statements are our own normalised ones
-"""Rules about sets of rows: the SQL of ``sql/``, run by DuckDB, which spills to disk.
-
-Every statement is a SELECT, kept once and written for DuckDB and Spark SQL alike; its
-placeholders are names of views and lists of our own normalised columns, never a user's text.
-"""
+"""Rules about sets of rows: one row a key, what changes in a table, means over periods."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from pathlib import Path
-from string import Template
-from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from storecast.core.schema import TableSpec
+from storecast.ingestion.bench import Workbench, joined, listed, quoted
 from storecast.ingestion.contract import Feed
-
-_BATCH = 65_536
-_MEMORY = "600MB"
 
 BOOKKEEPING = ("ingested_at", "run_id")
 """Columns that say when and by which run a row was written; no part of what it says."""
-
-
-class Workbench:
-    """A DuckDB database of temporary tables, gone when the run ends."""
-
-    def __init__(self, folder: Path, memory: str = _MEMORY) -> None:
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self.sql = duckdb.connect()
-        for name, value in (
-            ("temp_directory", str(folder)),
-            ("memory_limit", memory),
-            ("preserve_insertion_order", False),
-            ("TimeZone", "UTC"),
-            # A name in a statement is a table, never a Python variable of that name.
-            ("python_enable_replacements", False),
-        ):
-            self.sql.execute(f"SET {name} = {_literal(value)}")
-
-    def close(self) -> None:
-        """Forget everything."""
-        self.sql.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def make(self, name: str, statement: str, **parts: str) -> str:
-        """Make the table ``name`` of what a file of ``sql/`` selects; returns the name."""
-        text = Template(_statement(statement)).substitute(parts)
-        self.sql.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {text}")
-        return name
-
-    def append(self, name: str, batches: Sequence[pa.RecordBatch]) -> None:
-        """Add rows to the table ``name``, made where it is not there."""
-        rows = pa.Table.from_batches(batches)
-        with self._registered(rows):
-            if name in self.tables():
-                self.sql.execute(f"INSERT INTO {name} SELECT * FROM incoming")
-            else:
-                self.sql.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM incoming")
-
-    def tables(self) -> set[str]:
-        """Names of the tables there are."""
-        return {row[0] for row in self.tuples("SHOW TABLES")}
-
-    def count(self, name: str, where: str = "TRUE") -> int:
-        """Rows of a table."""
-        return int(self.value(f"SELECT COUNT(*) FROM {name} WHERE {where}"))
-
-    def value(self, query: str) -> Any:
-        """The one value of a query."""
-        return self.tuples(query)[0][0]
-
-    def tuples(self, query: str) -> list[tuple[Any, ...]]:
-        """The few rows of a query, as Python values."""
-        return list(self.sql.execute(query).fetchall())
-
-    def stream(self, query: str) -> pa.RecordBatchReader:
-        """The rows of a query; nothing else may run until they are read."""
-        reader: pa.RecordBatchReader = self.sql.sql(query).to_arrow_reader(_BATCH)
-        return reader
-
-    def rows(self, query: str) -> pa.Table:
-        """The rows of a query, whole."""
-        return self.stream(query).read_all()
-
-    @contextlib.contextmanager
-    def _registered(self, rows: Any, name: str = "incoming") -> Iterator[None]:
-        self.sql.register(name, rows)
-        try:
-            yield
-        finally:
-            self.sql.unregister(name)
-
-    @contextlib.contextmanager
-    def viewed(self, name: str, batches: pa.RecordBatchReader | pa.Table) -> Iterator[Passing]:
-        """Rows that pass under a name, once, and are counted."""
-        passing = Passing()
-        if isinstance(batches, pa.Table):
-            passing.rows = batches.num_rows
-            given: Any = batches
-        else:
-            given = pa.RecordBatchReader.from_batches(batches.schema, passing.counted(batches))
-        with self._registered(given, name):
-            yield passing
-
-
-@dataclass
-class Passing:
-    """How many rows have passed."""
-
-    rows: int = 0
-
-    def counted(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The same batches, counted."""
-        for batch in batches:
-            self.rows += batch.num_rows
-            yield batch
-
-
-@cache
-def _statement(name: str) -> str:
-    return (resources.files("storecast.ingestion") / "sql" / f"{name}.sql").read_text("utf-8")
-
-
-def _literal(value: str | bool) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "'" + value.replace("'", "''") + "'"
-
-
-def quoted(name: str) -> str:
-    """A name of our own as SQL has it: one that is a word of some dialect stays a name."""
-    return f'"{name}"'
-
-
-def listed(names: Iterable[str], prefix: str = "") -> str:
-    """``"a", "b"``, or ``w."a", w."b"``."""
-    return ", ".join(f"{prefix}{quoted(name)}" for name in names)
-
-
-def joined(names: Iterable[str], left: str, right: str) -> str:
-    """``l."a" = r."a" AND l."b" = r."b"``."""
-    return " AND ".join(f"{left}.{quoted(n)} = {right}.{quoted(n)}" for n in names)
 
 
 # ---------------------------------------------------------------------- one row a key
@@ -308,10 +172,7 @@ def settled(bench: Workbench, change: Change, wanted: str) -> str:
         return wanted
     key = change.spec.primary_key
     columns = [c for c in change.spec.names if c not in BOOKKEEPING]
-    bench.sql.execute(
-        f"CREATE OR REPLACE TEMP VIEW held AS SELECT * FROM {change.name} "
-        "WHERE row__change = 'held'"
-    )
+    bench.create("held", f"SELECT * FROM {change.name} WHERE row__change = 'held'")
     return bench.make(
         f"{wanted}_settled",
         "settled",

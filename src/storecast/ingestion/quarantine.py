@@ -9,8 +9,9 @@ import polars as pl
 import pyarrow as pa
 
 from storecast.errors import Code, ContractError, SourceError
+from storecast.ingestion.bench import Workbench, listed
 from storecast.ingestion.contract import Feed, check, rejected
-from storecast.ingestion.merge import Unique, Workbench, listed
+from storecast.ingestion.merge import Unique
 from storecast.ports import Source
 
 TABLE = "rejected"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import duckdb
-
 from storecast.core.calendar import Frequency
 from storecast.errors import Code, ContractError
 from storecast.ingestion import covariates, equations
+from storecast.ingestion.bench import Workbench
 from storecast.ingestion.changes import Changes
 from storecast.ingestion.feeds import Feeds
-from storecast.ingestion.merge import Unique, Workbench, settled
+from storecast.ingestion.merge import Unique, settled
 from storecast.ingestion.staging import Staged, label_periods
 
 
@@ -61,7 +60,7 @@ def merge(
 def _aggregated(bench: Workbench, rows: str) -> str:
     try:
         return bench.make("aggregated", "aggregated", rows=rows, periods="periods")
-    except duckdb.ConversionException as fault:
+    except OverflowError as fault:
         raise ContractError(
             Code.SALES_TOO_LARGE,
             "the sales of a store and period together do not fit DECIMAL(18,4)",

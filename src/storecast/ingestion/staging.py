@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 from storecast.core.calendar import Frequency
 from storecast.errors import Code, ContractError
 from storecast.ingestion import quarantine
+from storecast.ingestion.bench import Workbench
 from storecast.ingestion.contract import Feed, check
-from storecast.ingestion.merge import Unique, Workbench, unique
+from storecast.ingestion.merge import Unique, unique
 from storecast.ports import Source
 from storecast.runs import Run
 

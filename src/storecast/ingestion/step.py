@@ -14,9 +14,9 @@ from storecast import runs
 from storecast.core.calendar import Frequency
 from storecast.errors import Code, ConfigurationError, SourceError
 from storecast.ingestion import covariates, quarantine, sales, stores, through
+from storecast.ingestion.bench import Workbench
 from storecast.ingestion.changes import Changes
 from storecast.ingestion.feeds import checked, feeds_of
-from storecast.ingestion.merge import Workbench
 from storecast.ingestion.staging import Staged, label_periods, one_a_key, refuse_collisions, stage
 from storecast.ports import Source, Through
 
@@ -108,7 +108,7 @@ def ingest(project: Project, *, full: bool = False) -> IngestResult:
     with runs.begin(project, "ingest") as run, contextlib.ExitStack() as stack:
         _refuse_changes(project, run)
         source = stack.enter_context(contextlib.closing(project.open_source()))
-        bench = Workbench(project.scratch() / run.run_id)
+        bench = Workbench(project.open_engine(run.run_id))
         stack.callback(bench.close)
         changes = Changes(bench, run, project.specs)
         return _carry_out(project, source, changes, full)

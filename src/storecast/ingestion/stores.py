@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import pyarrow as pa
-
 from storecast.core.schema import TableSpec
+from storecast.ingestion.bench import SQL_TYPES, Workbench, listed, quoted
 from storecast.ingestion.changes import Changes
-from storecast.ingestion.merge import BOOKKEEPING, Unique, Workbench, listed, quoted
+from storecast.ingestion.merge import BOOKKEEPING, Unique
 from storecast.ingestion.staging import Staged
 
-_SQL_TYPES = {pa.string(): "VARCHAR", pa.date32(): "DATE", pa.float64(): "DOUBLE"}
 _NO_STORE = "(SELECT 1 AS nothing WHERE FALSE)"
 
 
@@ -56,10 +54,7 @@ def _filled(bench: Workbench, spec: TableSpec, have: Iterable[str], rows: str) -
     selected = ", ".join(
         quoted(c.name)
         if c.name in have
-        else f"CAST(NULL AS {_SQL_TYPES[c.type]}) AS {quoted(c.name)}"
+        else f"CAST(NULL AS {SQL_TYPES[c.type]}) AS {quoted(c.name)}"
         for c in columns
     )
-    bench.sql.execute(
-        f"CREATE OR REPLACE TEMP TABLE filled_{spec.name} AS SELECT {selected} FROM {rows}"
-    )
-    return f"filled_{spec.name}"
+    return bench.create(f"filled_{spec.name}", f"SELECT {selected} FROM {rows}")

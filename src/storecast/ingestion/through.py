@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from storecast.errors import Code, SourceError
+from storecast.ingestion.bench import Workbench
 from storecast.ingestion.contract import Feed, Field, Kind, check
-from storecast.ingestion.merge import Workbench
 from storecast.ports import Relation, Source, Through
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def newest_sale(bench: Workbench, sales: str, today: date) -> Through:
     """
     latest = today + timedelta(days=1)
     newest, coming = bench.tuples(
-        f"SELECT MAX(date) FILTER (date <= DATE '{latest}'), "  # noqa: S608 - a table of the bench
-        f"COUNT(*) FILTER (date > DATE '{latest}') FROM {sales}"
+        f"SELECT MAX(date) FILTER (WHERE date <= DATE '{latest}'), "  # noqa: S608 - a table of the bench
+        f"COUNT(*) FILTER (WHERE date > DATE '{latest}') FROM {sales}"
     )[0]
     if newest is None:
         raise SourceError(
