@@ -8,18 +8,29 @@ Arrow. Columns of TEXT affinity hold text alone, by SQLite's own rule: theirs ca
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from storecast.adapters.sources import sqlite_statements as statements
+from storecast.adapters.sources.sql import (
+    derived,
+    equality,
+    quoted,
+    says_equal,
+    table_not_found,
+    text_literal,
+)
 from storecast.errors import Code, SourceError
-from storecast.ports import HOLDS_FLOATS, Relation, SourceColumn, Span, Tallied
+from storecast.ports import HOLDS_FLOATS, TALLY, Relation, SourceColumn, Span, Tallied
 
 _BATCH = 65_536
+_MILLION, _UNIT = Decimal(100), Decimal("0.0001")
 _KINDS = (
     ("INT", "integer"),
     ("BOOL", "boolean"),
@@ -58,26 +69,31 @@ class SqliteSource:
         return [SourceColumn(n, kind, _kind(kind)) for n, kind, _ in self._declared(name)]
 
     def read(
-        self,
-        relation: Relation,
-        columns: Sequence[str],
-        span: Span | None = None,  # noqa: ARG002
+        self, relation: Relation, columns: Sequence[str], span: Span | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Stream the named columns as text; a field that ``HOLDS_FLOATS`` says so."""
         plain = self._plain_columns(relation)
-        statement = self._statement(relation, columns, plain)
+        statement = statements.reading(self._origin(relation), columns, plain, span)
         with self._asked(statement, first_rows=_BATCH, relation=relation) as cursor:
             for batch in cursor.fetch_record_batch():
                 if batch.num_rows:
                     yield _decoded(batch, columns, relation, plain)
 
-    def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:  # noqa: ARG002
-        """None: it cannot count."""
-        return None
+    def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:
+        """Count and sum by store and month; None where no day is ISO 8601 text."""
+        origin = self._origin(relation)
+        ((written, some),) = self._rows(statements.has_written_days(origin, wanted.day))
+        if some and not written:
+            return None
+        statement = statements.tallying(origin, wanted)
+        with self._asked(statement, first_rows=_BATCH, relation=relation) as cursor:
+            found: pa.Table = cursor.fetch_arrow_table()
+        return _tally(found) if found.num_rows else TALLY.empty_table()
 
-    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:  # noqa: ARG002
-        """Texts are compared to the character."""
-        return False
+    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:
+        """Whether the column's collation calls two texts equal."""
+        statement = equality(self._origin(relation), quoted(column), "?1", "?2")
+        return says_equal(self._rows(statement, (one, other))[0])
 
     def close(self) -> None:
         """Give back the connection."""
@@ -100,7 +116,12 @@ class SqliteSource:
 
     @contextlib.contextmanager
     def _asked(
-        self, statement: str, *, first_rows: int, relation: Relation | None = None
+        self,
+        statement: str,
+        parameters: Sequence[str] | None = None,
+        *,
+        first_rows: int,
+        relation: Relation | None = None,
     ) -> Iterator[Any]:
         """A cursor after the statement; all of them see the database at one moment."""
         errors = (OSError, _driver_error())
@@ -110,22 +131,24 @@ class SqliteSource:
                 cursor.adbc_statement.set_options(
                     **{"adbc.sqlite.query.batch_rows": str(first_rows)}
                 )
-                cursor.execute(statement)
+                cursor.execute(statement, parameters)
                 yield cursor
         except errors as fault:
             if any(sign in str(fault) for sign in ("not a database", "unable to open")):
                 raise self._unreachable(" ".join(str(fault).split())) from fault
             raise self._broken(relation, fault) from fault
 
-    def _rows(self, statement: str) -> list[tuple[Any, ...]]:
-        with self._asked(statement, first_rows=1024) as cursor:
+    def _rows(
+        self, statement: str, parameters: Sequence[str] | None = None
+    ) -> list[tuple[Any, ...]]:
+        with self._asked(statement, parameters, first_rows=1024) as cursor:
             return list(cursor.fetchall())
 
     def _declared(self, table: str) -> list[tuple[str, str, bool]]:
         """Name, declared type and whether it is NOT NULL, of each column."""
         found = self._rows(
             "SELECT name, coalesce(type, ''), \"notnull\" "  # noqa: S608 - quoted
-            f"FROM pragma_table_xinfo({_text_of(table)}) WHERE hidden <> 1"
+            f"FROM pragma_table_xinfo({text_literal(table)}) WHERE hidden <> 1"
         )
         return [(str(name), str(kind), bool(required)) for name, kind, required in found]
 
@@ -157,15 +180,7 @@ class SqliteSource:
         for candidate in found:
             if candidate.lower() in (name.lower(), bare.lower()):
                 return str(candidate)
-        near = difflib.get_close_matches(bare, found, 1, 0.4)
-        raise SourceError(
-            Code.SOURCE_TABLE_NOT_FOUND,
-            f"there is no table or view {name!r} in {self._path.name}"
-            + (f"; did you mean {near[0]!r}?" if near else ""),
-            where=str(self._path),
-            expected=", ".join(found) or "at least one table",
-            found=name,
-        )
+        raise table_not_found(bare, found, self._path.name, str(self._path))
 
     def _tables(self) -> list[tuple[str, bool]]:
         """Name of each table and view, and whether it is a table."""
@@ -188,21 +203,10 @@ class SqliteSource:
             if required and _has_text_affinity(kind)
         )
 
-    def _statement(self, relation: Relation, columns: Sequence[str], plain: frozenset[str]) -> str:
+    def _origin(self, relation: Relation) -> str:
         if relation.query is not None:
-            origin = f"({relation.query.strip().rstrip(';')}\n)"
-        else:
-            origin = _quoted(self._table(str(relation.table)))
-        # Through the alias: a bare name in double quotes that is no column would be a text.
-        values = ", ".join(
-            f"CAST(r.{_quoted(c)} AS TEXT)" if c in plain else _lettered(f"r.{_quoted(c)}")
-            for c in columns
-        )
-        return f"SELECT {values} FROM {origin} AS r"  # noqa: S608 - quoted
-
-
-def _text_of(name: str) -> str:
-    return "'" + name.replace("'", "''") + "'"
+            return derived(relation.query)
+        return quoted(self._table(str(relation.table)))
 
 
 def _has_text_affinity(declared: str) -> bool:
@@ -215,28 +219,23 @@ def _kind(declared: str) -> str:
     return next((kind for sign, kind in _KINDS if sign in upper), "unknown")
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _lettered(column: str) -> str:
-    """The value as text behind the first letter of its storage class: n, i, r, t or b.
-
-    A blob is no text: the control character in front of its bytes keeps it from passing for an
-    identifier, a number or a date, so that the row is rejected.
-    """
-    return (
-        f"CASE typeof({column}) WHEN 'text' THEN 't' || {column} "
-        f"WHEN 'real' THEN 'r' || {column} WHEN 'integer' THEN 'i' || {column} "
-        f"WHEN 'blob' THEN 'b' || char(1) || hex({column}) ELSE 'n' END"
-    )
-
-
 def _driver_error() -> type[Exception]:
     from adbc_driver_sqlite import dbapi
 
     error: type[Exception] = dbapi.Error
     return error
+
+
+def _tally(found: pa.Table) -> pa.Table:
+    """The millions and the rest of 1/10000 put together, in the columns of ``TALLY``."""
+    store, month, rows, millions, rest = found.columns
+    amount = pc.add(
+        pc.multiply(millions.cast(pa.decimal128(19, 0)), pa.scalar(_MILLION, pa.decimal128(7, 4))),
+        pc.multiply(rest.cast(pa.decimal128(19, 0)), pa.scalar(_UNIT, pa.decimal128(7, 4))),
+    )
+    return pa.Table.from_arrays(
+        [store, month.cast(pa.date32()), rows, amount.cast(pa.decimal128(38, 4))], schema=TALLY
+    )
 
 
 def _decoded(

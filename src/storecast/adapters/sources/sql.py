@@ -1,0 +1,70 @@
+"""What sources that speak SQL share: quoting, parts of statements, and what is said of a name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from storecast.errors import Code, SourceError
+
+
+def quoted(name: str) -> str:
+    """An identifier in double quotes, as the standard has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text_literal(text: str) -> str:
+    """A text in single quotes; for texts of our own making, not of the user's."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def derived(query: str) -> str:
+    """A query in the place of a table. The line end closes a comment in its last line."""
+    return f"({query.strip().rstrip(';').rstrip()}\n)"
+
+
+def equality(origin: str, column: str, one: str, other: str) -> str:
+    """How many different values a column has among two texts, and whether it has each.
+
+    Args:
+        origin: a table or a query in parentheses, ready for FROM.
+        column: the quoted column.
+        one: the mark or expression of the first text.
+        other: that of the second.
+    """
+    return (
+        f"SELECT COUNT(DISTINCT r.{column}), "  # noqa: S608 - quoted, and marks for values
+        f"MAX(CASE WHEN r.{column} = {one} THEN 1 ELSE 0 END), "
+        f"MAX(CASE WHEN r.{column} = {other} THEN 1 ELSE 0 END) "
+        f"FROM {origin} AS r WHERE r.{column} = {one} OR r.{column} = {other}"
+    )
+
+
+def says_equal(row: Sequence[object]) -> bool:
+    """What the row of ``equality`` means: both are there, and they are one."""
+    return list(row) == [1, 1, 1]
+
+
+def day_before(day: date) -> date:
+    """The day before, but for the first of all."""
+    return day - timedelta(days=1) if day > date.min else day
+
+
+def day_after(day: date) -> date:
+    """The day after, but for the last of all."""
+    return day + timedelta(days=1) if day < date.max else day
+
+
+def table_not_found(name: str, there: Sequence[str], place: str, where: str) -> SourceError:
+    """SOURCE_TABLE_NOT_FOUND, with the nearest name that there is."""
+    lowered = {t.lower(): t for t in reversed(there)}
+    near = difflib.get_close_matches(name.lower(), lowered, 1, 0.4)
+    return SourceError(
+        Code.SOURCE_TABLE_NOT_FOUND,
+        f"there is no table or view {name!r} in {place}"
+        + (f"; did you mean {lowered[near[0]]!r}?" if near else ""),
+        where=where,
+        expected=", ".join(there[:20]) or "at least one table",
+        found=name,
+    )

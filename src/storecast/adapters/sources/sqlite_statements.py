@@ -1,0 +1,117 @@
+# ruff: noqa: S608 - every name in these statements is quoted before it comes here
+"""The statements that SQLite is sent: its columns have no types, so each value is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storecast.adapters.sources.sql import day_after, day_before, quoted
+from storecast.ports import Span, Tallied
+
+_DIGIT = "[0-9]"
+_DAY = f"{_DIGIT * 4}-{_DIGIT * 2}-{_DIGIT * 2}*"
+
+
+def reading(origin: str, columns: Sequence[str], plain: frozenset[str], span: Span | None) -> str:
+    """Each value as text; behind a letter, but in ``plain`` columns."""
+    # Through the alias: a bare name in double quotes that is no column would be a text.
+    values = ", ".join(
+        f"CAST(r.{quoted(c)} AS TEXT)" if c in plain else _lettered(f"r.{quoted(c)}")
+        for c in columns
+    )
+    return f"SELECT {values} FROM {origin} AS r{_within(span)}"
+
+
+def _lettered(column: str) -> str:
+    """The value as text behind the first letter of its storage class: n, i, r, t or b.
+
+    A blob is no text: the control character in front of its bytes keeps it from passing for an
+    identifier, a number or a date, so that the row is rejected.
+    """
+    return (
+        f"CASE typeof({column}) WHEN 'text' THEN 't' || {column} "
+        f"WHEN 'real' THEN 'r' || {column} WHEN 'integer' THEN 'i' || {column} "
+        f"WHEN 'blob' THEN 'b' || char(1) || hex({column}) ELSE 'n' END"
+    )
+
+
+def _within(span: Span | None) -> str:
+    """Text days compare as they are written.
+
+    A text with an offset from UTC may be of the day before or after; what is no such text comes
+    too, and so does an empty one where null is asked for: without types it means the same.
+    """
+    if span is None or (span.since is None and span.until is None):
+        return ""
+    column = f"r.{quoted(span.column)}"
+    near, wide = [], [f"substr({column}, 11) GLOB '*[+-]*'"]
+    if span.since is not None:
+        near.append(f"{column} >= '{span.since.isoformat()}'")
+        wide.insert(0, f"{column} >= '{day_before(span.since).isoformat()}'")
+    if span.until is not None:
+        near.append(f"{column} < '{span.until.isoformat()}'")
+        wide.insert(0, f"{column} < '{day_after(span.until).isoformat()}'")
+    tests = [
+        f"({' AND '.join(near)})",
+        f"({' AND '.join(wide)})",
+        f"typeof({column}) <> 'text'",
+        f"{column} NOT GLOB '{_DAY}'",
+    ]
+    for name in span.or_null:
+        tests.append(f"r.{quoted(name)} IS NULL OR r.{quoted(name)} = ''")
+    return f" WHERE {' OR '.join(tests)}"
+
+
+def has_written_days(origin: str, column: str) -> str:
+    """Whether any value is text that begins like a day, and whether there is any at all."""
+    day = f"r.{quoted(column)}"
+    return (
+        f"SELECT EXISTS (SELECT 1 FROM {origin} AS r WHERE {_is_day(day)}), "
+        f"EXISTS (SELECT 1 FROM {origin} AS r WHERE {day} IS NOT NULL)"
+    )
+
+
+def _is_day(column: str) -> str:
+    return f"typeof({column}) = 'text' AND {column} GLOB '{_DAY}'"
+
+
+def tallying(origin: str, wanted: Tallied) -> str:
+    """Rows, and the sum of the amounts in 1/10000, by store and month.
+
+    The sum comes as millions and the rest, so that no 64-bit sum can overflow.
+    """
+    store, day = f"r.{quoted(wanted.store_id)}", f"r.{quoted(wanted.day)}"
+    since = wanted.since.isoformat() if wanted.since is not None else "1900-01-01"
+    exact, units = _amount(f"r.{quoted(wanted.sales)}")
+    rows = (
+        f"SELECT CAST({store} AS TEXT) COLLATE BINARY AS store_id, "
+        f"substr({day}, 1, 7) || '-01' AS month, {exact} AS exact, {units} AS units "
+        f"FROM {origin} AS r WHERE {day} >= '{since}' AND {day} < '2201' AND {_is_day(day)} "
+        f"AND date(substr({day}, 1, 10)) = substr({day}, 1, 10) AND {store} IS NOT NULL"
+    )
+    whole = f"SELECT store_id, month, COALESCE(exact, {_half_even('units')}, 0) AS u FROM ({rows})"
+    return (
+        f"SELECT store_id, month, COUNT(*), SUM(u / 1000000), SUM(u % 1000000) FROM ({whole}) "
+        "GROUP BY store_id COLLATE BINARY, month"
+    )
+
+
+def _amount(value: str) -> tuple[str, str]:
+    """An amount in 1/10000: of a whole number exactly; of others as a float still to round."""
+    small = f"{value} BETWEEN -99999999999999 AND 99999999999999"
+    exact = f"CASE WHEN typeof({value}) = 'integer' AND {small} THEN {value} * 10000 END"
+    number = (
+        f"CASE typeof({value}) WHEN 'real' THEN {value} WHEN 'text' THEN "
+        # Compared with a number, a text that is one becomes it; '1x' stays a text.
+        f"CASE WHEN {value} NOT GLOB '*[^0-9.eE+-]*' AND {value} = CAST({value} AS NUMERIC) "
+        f"THEN CAST({value} AS REAL) END END"
+    )
+    return exact, f"CASE WHEN abs({number}) < 1e14 THEN {number} * 10000.0 END"
+
+
+def _half_even(units: str) -> str:
+    cut = f"CAST({units} AS INTEGER)"
+    return (
+        f"CASE WHEN abs(abs({units} - {cut}) - 0.5) < 0.000001 THEN {cut} + {cut} % 2 "
+        f"ELSE CAST(round({units}) AS INTEGER) END"
+    )
