@@ -3,28 +3,33 @@
 # that says what is missing.
 #
 #   sh tools/setup.sh          what `make demo` needs
-#   sh tools/setup.sh --dev    the tools of the tests as well
+#   sh tools/setup.sh --neural torch and XGBoost as well: every model
+#   sh tools/setup.sh --dev    every extra, and the tools of the tests as well
 #   sh tools/setup.sh --check  only says what would be done
 #   PYTHON=/path/to/python3.12 sh tools/setup.sh
 #
 # .venv/.storecast-setup says how far it came, one fact a line: the state, what it
-# was made from, main or dev, the folder it was made in. "making" is what an
+# was made from, main, neural or dev, the folder it was made in. "making" is what an
 # interrupted run leaves behind, and such a .venv is made anew: pip can leave a
 # package half-written that it then takes for whole.
 set -eu
 
-MAIN_MB=420        # wheels for Linux x86_64 and CPython 3.11
-DEV_MB=520
+MAIN_MB=430        # wheels for Linux x86_64 and CPython 3.11
+NEURAL_MB=780
+DEV_MB=1500
 NEEDED_KB=2500000  # .venv at its largest, the wheels it is made from included
+MORE_KB=2500000    # what torch, Spark and the like need beside it
+# Without it a Linux machine gets torch's CUDA build, gigabytes that most laptops cannot use.
+TORCH_INDEX=https://download.pytorch.org/whl/cpu
 
 main() {
     want=main
     check_only=no
     for argument in "$@"; do
         case $argument in
-            --dev) want=dev ;;
+            --dev | --neural) want=${argument#--} ;;
             --check) check_only=yes ;;
-            *) stop "$argument is no option of tools/setup.sh, which knows --dev and --check." ;;
+            *) stop "$argument is no option of tools/setup.sh, which knows --neural, --dev and --check." ;;
         esac
     done
     root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
@@ -121,15 +126,17 @@ look_at_venv() {
         [ "$was" != making ] && [ "$where" = "$root" ] || return 0
         if [ "$from" = "$(requirements)" ] && [ -x .venv/bin/storecast ]; then
             case "$had $want" in
-                "main dev") ;;
+                "main dev" | "main neural" | "neural dev") ;;
                 *)
                     want=$had
                     state=$was
                     return 0 ;;
             esac
         fi
-        # What a .venv has for the tests stays up to date in it.
-        [ "$had" = main ] || want=$had
+        # What a .venv has beside storecast stays up to date in it.
+        case "$had $want" in
+            "dev main" | "dev neural" | "neural main") want=$had ;;
+        esac
     fi
     state=stale
 }
@@ -206,9 +213,11 @@ announce() {
             used=$(du -sk .venv 2>/dev/null | awk '{ print $1 }')
             free=$((free + ${used:-0}))
         fi
-        [ "$free" -ge "$NEEDED_KB" ] || stop_without_space "$((free / 1000)) MB"
+        needed=$NEEDED_KB
+        [ "$want" = main ] || needed=$((NEEDED_KB + MORE_KB))
+        [ "$free" -ge "$needed" ] || stop_without_space "$((free / 1000)) MB"
     fi
-    case $want in main) size=$MAIN_MB ;; dev) size=$DEV_MB ;; esac
+    case $want in main) size=$MAIN_MB ;; neural) size=$NEURAL_MB ;; dev) size=$DEV_MB ;; esac
     case $state in
         none) say "Python $version ($python) makes .venv, and about $size MB will be downloaded." ;;
         broken) say "Python $version ($python) makes .venv anew, and up to $size MB will be downloaded." ;;
@@ -217,7 +226,7 @@ announce() {
 }
 
 stop_without_space() {
-    stop "the disk of $root has $1 free, and .venv needs about $((NEEDED_KB / 1000)) MB: make room and try again."
+    stop "the disk of $root has $1 free, and .venv needs about $((${needed:-NEEDED_KB} / 1000)) MB: make room and try again."
 }
 
 make_venv() {
@@ -241,15 +250,30 @@ sys.exit(tuple(int(part) for part in pip.__version__.split(".")[:2]) < (25, 1))
         say "bringing pip up to date ..."
         pip_install --upgrade "pip>=25.1"
     }
-    if [ "$want" = dev ]; then
-        say "installing storecast and the tools of its tests, a few minutes ..."
-        pip_install --only-binary :all: --constraint constraints.txt --group dev --editable .
-    else
-        say "installing storecast, a few minutes ..."
-        pip_install --only-binary :all: --constraint constraints.txt --editable .
+    # pyspark alone has no wheel, and nothing in it to compile.
+    set -- --only-binary :all: --constraint constraints.txt
+    if [ "$want" != main ]; then
+        say "installing torch ..."
+        index=
+        [ "$system" = Darwin ] || index="--extra-index-url $TORCH_INDEX"
+        # shellcheck disable=SC2086 # two words, or none
+        pip_install "$@" $index torch
     fi
+    say "installing storecast$(with_what), a few minutes ..."
+    case $want in
+        main) pip_install "$@" --editable . ;;
+        neural) pip_install "$@" --editable ".[xgboost,neural]" ;;
+        dev) pip_install "$@" --no-binary pyspark --group dev --editable ".[all]" ;;
+    esac
     rm -rf .venv/tmp
     write_state installed
+}
+
+with_what() {
+    case $want in
+        neural) printf ' with every model' ;;
+        dev) printf ', its extras and the tools of its tests' ;;
+    esac
 }
 
 pip_install() {
