@@ -208,7 +208,9 @@ def averaged(
 
 
 def _mean(column: str) -> str:
-    total = f"CAST(SUM(CAST({column} AS DECIMAL(38, 9))) AS DOUBLE)"
+    # By way of text, since engines differ in how they turn a double into a decimal and back.
+    decimal = f"CAST(CAST({column} AS STRING) AS DECIMAL(38, 9))"
+    total = f"CAST(CAST(SUM({decimal}) AS STRING) AS DOUBLE)"
     return (
         f"CASE WHEN COUNT({column}) = 1 THEN MAX({column}) "
         f"ELSE {total} / NULLIF(COUNT({column}), 0) END"

@@ -6,7 +6,9 @@ SELECT
 FROM (
   SELECT
     table_name, row_hash, reason_code, reason, raw_row,
-    ROW_NUMBER() OVER (PARTITION BY table_name, row_hash ORDER BY reason_code) AS occurrence
+    CAST(
+      ROW_NUMBER() OVER (PARTITION BY table_name, row_hash ORDER BY reason_code) AS BIGINT
+    ) AS occurrence
   FROM $rejected
 ) AS r
 LEFT JOIN $target AS t
