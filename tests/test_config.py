@@ -110,6 +110,9 @@ def test_every_fault_is_told_at_once_with_its_path_and_the_nearest_name() -> Non
         ("series", 3, "series: should be a mapping"),
         ("source.sales.columns", {"store_id": "a", "sales": "c"}, "source.sales.columns.date: "),
         ("validation.step", "weekly", "validation.step: "),
+        ("source.sales.date_format", "%d/%b/%Y", "source.sales.date_format: '%d/%b/%Y' has %b"),
+        ("source.sales.date_format", "%d/%m", "does not say a day"),
+        ("source.sales.watermark_format", "%c", "source.sales.watermark_format: '%c' has %c"),
     ],
 )
 def test_what_contradicts_itself_is_refused(path: str, value: Any, says: str) -> None:

@@ -175,8 +175,8 @@ _MEANING = {
     "source.password": "Password, as `${NAME}` from the environment.",
     "source.encrypt": "Whether the connection is encrypted.",
     "source.trust_server_certificate": "Take any certificate, unchecked: for tests on one machine.",
-    "source.sales.date_format": "How text dates of these rows are written, in the directives of "
-    "`strptime`, e.g. `%d/%m/%Y`; null: ISO 8601.",
+    "source.sales.date_format": "How text dates of these rows are written, in the numeric "
+    "directives of `strptime`, e.g. `%d/%m/%Y`; then nothing else is read. Null: ISO 8601.",
     "source.stores.date_format": "The same for the stores.",
     "source.covariates[].date_format": "The same for these covariates.",
     "source.sales.watermark_format": "How a text watermark is written, e.g. `%d/%m/%Y %H:%M:%S`; "

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -33,6 +33,7 @@ from storecast.core.schema import (
     quantile_column,
     table_specs,
 )
+from storecast.core.written import DateFormat
 from storecast.errors import ConfigurationError, ModelError
 from storecast.models.base import check_parameters
 
@@ -76,16 +77,13 @@ def _parse_duration(value: Any) -> Any:
     return value
 
 
-def _day_format(value: str) -> str:
-    """A format that says a whole day, whatever the day."""
-    day = date(2003, 11, 24)
-    try:
-        known = datetime.strptime(day.strftime(value), value).date() == day
-    except ValueError:
-        known = False
-    if not known:
-        raise ValueError(f"{value!r} does not say a day: write e.g. %d/%m/%Y")
+def _date_format(value: str) -> str:
+    """A format that says a whole day, whatever the machine."""
+    DateFormat.of(value)
     return value
+
+
+DateFormatText = Annotated[Text, AfterValidator(_date_format)]
 
 
 class LoadLog(Section):
@@ -98,13 +96,13 @@ class LoadLog(Section):
 class From(Section):
     """Where rows come from: ``from:`` a table or view, or ``query:``.
 
-    ``date_format`` names how text dates of these rows are written, in the directives of
-    ``strptime``; without it they are ISO 8601.
+    ``date_format`` names how text dates of these rows are written, in the numeric directives of
+    ``strptime``; with it nothing else is read, without it ISO 8601 is.
     """
 
     from_: Text | None = Field(None, alias="from")
     query: Text | None = None
-    date_format: Annotated[Text, AfterValidator(_day_format)] | None = None
+    date_format: DateFormatText | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -127,7 +125,7 @@ class Sales(From):
     primary_key: Annotated[tuple[Text, ...], Field(min_length=1)]
     columns: SalesColumns
     watermark: Text | None = None
-    watermark_format: Text | None = None
+    watermark_format: DateFormatText | None = None
     overlap: Annotated[int, BeforeValidator(_parse_duration), Field(ge=0)] = 1
     through: date | LoadLog | None = None
     reconcile: Annotated[int, BeforeValidator(_parse_duration), Field(ge=1)] | None = None

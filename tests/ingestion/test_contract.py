@@ -18,13 +18,15 @@ from storecast.ingestion.contract import Feed, Field, Kind, check
 from storecast.ports import HOLDS_FLOATS, Relation
 
 
-def _checked(kind: Kind, array: pa.Array, *, fixed_width: bool = False) -> list[Any]:
+def _checked(
+    kind: Kind, array: pa.Array, *, fixed_width: bool = False, date_format: str | None = None
+) -> list[Any]:
     """Of each value what it became, or the code that rejected it."""
     feed = Feed(
         "sales",
         "sales",
         Relation("lines"),
-        (Field("n", "n", Kind.KEY), Field("value", "c", kind, fixed_width)),
+        (Field("n", "n", Kind.KEY), Field("value", "c", kind, fixed_width, date_format)),
         ("n",),
     )
     batch = pa.record_batch({"n": pa.array([str(i) for i in range(len(array))]), "c": array})
@@ -120,6 +122,8 @@ DATES = {
     "2020-02-29T23:59:59.1234567": date(2020, 2, 29),
     "2020-02-29T23:59:59-03:00": date(2020, 2, 29),
     "2020-02-29T00:00:00Z": date(2020, 2, 29),
+    "2020-02-29 00:00:00,5 +0530": date(2020, 2, 29),
+    "2020-02-29 23:59-03": date(2020, 2, 29),
     "1900-01-01": date(1900, 1, 1),
     "2200-12-31": date(2200, 12, 31),
     None: Code.NULL_DATE,
@@ -131,6 +135,14 @@ DATES = {
     "2020-2-9": Code.DATE_NOT_ISO,
     "2020-02-29x": Code.DATE_NOT_ISO,
     "2020-02-29T": Code.DATE_NOT_ISO,
+    "2020-02-29T24:00": Code.DATE_NOT_ISO,
+    "2020-02-29 99:99": Code.DATE_NOT_ISO,
+    "2020-02-29T10": Code.DATE_NOT_ISO,
+    "2020-02-29 10:00:00+99:00": Code.DATE_NOT_ISO,
+    "2020-02-29\t10:00": Code.DATE_NOT_ISO,
+    " 2020-02-29": Code.DATE_NOT_ISO,
+    "2020-060": Code.DATE_NOT_ISO,
+    "2020-02": Code.DATE_NOT_ISO,
     "43890": Code.DATE_NOT_ISO,
     "２０２０-02-29": Code.DATE_NOT_ISO,
     "1753-01-01": Code.DATE_OUT_OF_RANGE,
@@ -164,6 +176,51 @@ def test_dates_of_other_types() -> None:
     ]  # fmt: skip
 
 
+def test_with_a_format_that_format_alone_is_read() -> None:
+    day, wrong = date(2003, 11, 24), Code.DATE_NOT_IN_FORMAT
+    texts = {
+        "24/11/2003": day,
+        "2003-11-24": wrong,
+        "11/24/2003": wrong,
+        "31/02/2003": wrong,
+        "24/11/2003 10:00": wrong,
+        "01/01/1753": Code.DATE_OUT_OF_RANGE,
+        "": Code.NULL_DATE,
+        None: Code.NULL_DATE,
+    }
+    read = _checked(Kind.DATE, pa.array(list(texts), pa.string()), date_format="%d/%m/%Y")
+    assert read == list(texts.values())
+    # 2003-11-24 and 2003-24-11 cannot be told apart by looking.
+    iso = pa.array(["2003-24-11", "2003-11-24", "2003-01-02"])
+    assert _checked(Kind.DATE, iso, date_format="%Y-%d-%m") == [day, wrong, date(2003, 2, 1)]
+    for kind, nothing in ((Kind.OPTIONAL_DATE, None), (Kind.VERSION, Code.NULL_KEY)):
+        found = _checked(kind, pa.array(["24/11/2003", "x", None]), date_format="%d/%m/%Y")
+        assert found == [day, wrong, nothing]
+    offset = pa.array(["24/11/2003 23:30-03:00"])
+    assert _checked(Kind.DATE, offset, date_format="%d/%m/%Y %H:%M%z") == [day]
+    assert _checked(Kind.DATE, pa.array([20031124]), date_format="%Y%m%d") == [day]
+
+
+def test_typed_dates_have_no_format() -> None:
+    day, noon = date(2003, 11, 24), datetime(2003, 11, 24, 12)
+    assert _checked(Kind.DATE, pa.array([day]), date_format="%d/%m/%Y") == [day]
+    assert _checked(Kind.DATE, pa.array([noon]), date_format="%d/%m/%Y") == [day]
+    found = _checked(Kind.TIMESTAMP, pa.array([noon]), date_format="%d/%m/%Y")
+    assert found == [noon.replace(tzinfo=UTC)]
+
+
+def test_instants_in_a_format() -> None:
+    noon, wrong = datetime(2003, 11, 24, 12, tzinfo=UTC), Code.TIMESTAMP_INVALID
+    texts = {"24/11/2003 12:00:00": noon, "": None, None: None, "2003-11-24 12:00:00": wrong,
+             "24/11/2003": wrong}  # fmt: skip
+    column = pa.array(list(texts), pa.string())
+    found = _checked(Kind.TIMESTAMP, column, date_format="%d/%m/%Y %H:%M:%S")
+    assert found == list(texts.values())
+    there = pa.array(["24/11/2003 09:00-0300", "01/01/0001 00:00+2300"])
+    found = _checked(Kind.TIMESTAMP, there, date_format="%d/%m/%Y %H:%M%z")
+    assert found == [noon, wrong]
+
+
 def test_timestamps() -> None:
     noon = datetime(2020, 1, 2, 12, tzinfo=UTC)
     texts = {
@@ -178,6 +235,11 @@ def test_timestamps() -> None:
         "yesterday": Code.TIMESTAMP_INVALID,
         "2020-02-30 12:00:00": Code.TIMESTAMP_INVALID,
         "1577966400": Code.TIMESTAMP_INVALID,
+        "2020-01-02T12": Code.TIMESTAMP_INVALID,
+        "2020-01-02 24:00:00": Code.TIMESTAMP_INVALID,
+        "2020-01-02 12:00:60": Code.TIMESTAMP_INVALID,
+        "2020-01-02 09:00:00,0 -0300": noon,
+        "0001-01-01 00:00:00+10:00": Code.TIMESTAMP_INVALID,
     }
     assert _checked(Kind.TIMESTAMP, pa.array(list(texts), pa.string())) == list(texts.values())
     fine = pa.array([noon], pa.timestamp("ns", "America/Sao_Paulo"))
@@ -261,5 +323,30 @@ def test_the_first_rule_broken_names_the_reason_and_the_row_is_kept_as_it_came()
     rejected = check(batch, feed).rejected.to_pylist()
     assert [r["reason_code"] for r in rejected] == ["DATE_NOT_ISO", "NULL_KEY"]
     assert rejected[0]["raw_row"] == '{"ID": "1", "DIA": "x", "VALOR": "é"}'
-    assert rejected[0]["reason"].startswith("lines.DIA: The date is not written YYYY-MM-DD.")
+    assert rejected[0]["reason"] == (
+        "lines.DIA, row ID = 1: The date is not written YYYY-MM-DD. Write it YYYY-MM-DD, in the "
+        "source or in a `query:`; or name the way in which all dates are written there by "
+        "`date_format:`."
+    )
+    assert rejected[1]["reason"].startswith("lines.ID, row ID = null: A part of the key is null")
     assert {r["table_name"] for r in rejected} == {"transactions"}
+
+
+def test_the_reason_says_the_format_and_names_the_row_by_its_whole_key() -> None:
+    fields = (
+        Field("store_id", "LOJA", Kind.IDENTIFIER),
+        Field("date", "DIA", Kind.DATE, date_format="%d/%m/%Y"),
+        Field("watermark", "W", Kind.TIMESTAMP, date_format="%d/%m/%Y %H:%M"),
+    )
+    feed = Feed("sales", "sales", Relation("lines"), fields, ("store_id", "date"))
+    good = "24/11/2003"
+    batch = pa.record_batch({"LOJA": ["x" * 50, "\n"], "DIA": ["y", good], "W": ["", "z"]})
+    first, second = check(batch, feed).rejected["reason"].to_pylist()
+    assert first == (
+        f"lines.DIA, row LOJA = {'x' * 39}…, DIA = y: The date is not written %d/%m/%Y, such as "
+        "24/11/2003. Write it so in the source; a column has one format."
+    )
+    assert second.startswith("lines.LOJA, row LOJA = '', DIA = 24/11/2003: A store identifier has")
+    batch = pa.record_batch({"LOJA": ["x"], "DIA": [good], "W": ["z"]})
+    (reason,) = check(batch, feed).rejected["reason"].to_pylist()
+    assert reason.endswith("Write it %d/%m/%Y %H:%M, such as 24/11/2003 18:05.")

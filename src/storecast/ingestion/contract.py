@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storecast.core.schema import AMOUNT, DAY, INSTANT, NUMBER, TEXT
+from storecast.core.written import DateFormat
 from storecast.errors import Code, ContractError
 from storecast.ingestion import rules
 from storecast.ports import HOLDS_FLOATS, Relation
@@ -51,7 +52,7 @@ TYPES: Final = {
 }
 
 
-_RULES: Final[dict[Kind, Callable[[pa.Array, bool], rules.Conversion]]] = {
+_RULES: Final[dict[Kind, Callable[[pa.Array, rules.Written], rules.Conversion]]] = {
     Kind.IDENTIFIER: rules.identifiers,
     Kind.KEY: rules.keys,
     Kind.DATE: rules.dates,
@@ -68,13 +69,21 @@ _RULES: Final[dict[Kind, Callable[[pa.Array, bool], rules.Conversion]]] = {
 class Field:
     """One column of a feed: canonical name, source column, what it is.
 
-    ``fixed_width`` marks a char(n), whose padding is trimmed.
+    ``fixed_width`` marks a char(n), whose padding is trimmed; ``date_format`` says how text dates
+    or instants are written, None for ISO 8601.
     """
 
     name: str
     source: str
     kind: Kind
     fixed_width: bool = False
+    date_format: str | None = None
+
+    @property
+    def written(self) -> rules.Written:
+        """How its values are written in the source."""
+        form = None if self.date_format is None else DateFormat.of(self.date_format)
+        return rules.Written(self.fixed_width, form)
 
 
 @dataclass(frozen=True)
@@ -173,13 +182,17 @@ def rejected(
     batch: pa.RecordBatch, feed: Feed, reasons: Sequence[tuple[Code, Field | None]]
 ) -> pa.RecordBatch:
     """Rows of the source, as they came, with the reason of each."""
-    rows = [_raw(row) for row in batch.select(feed.sources).to_pylist()]
+    found = [_plain(row) for row in batch.select(feed.sources).to_pylist()]
+    rows = [json.dumps(row, ensure_ascii=False) for row in found]
+    told = [
+        _sentence(code, field, feed, row) for (code, field), row in zip(reasons, found, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(
         [
             pa.array([feed.table] * len(rows), TEXT),
             pa.array([hashlib.sha256(row.encode()).hexdigest() for row in rows], TEXT),
             pa.array([code.value for code, _ in reasons], TEXT),
-            pa.array([_sentence(code, field, feed) for code, field in reasons], TEXT),
+            pa.array(told, TEXT),
             pa.array(rows, TEXT),
         ],
         schema=REJECTED,
@@ -190,15 +203,20 @@ def _no_rejected() -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in REJECTED], schema=REJECTED)
 
 
-def _raw(row: dict[str, Any]) -> str:
-    plain = {k: v if v is None or isinstance(v, int | str) else str(v) for k, v in row.items()}
-    return json.dumps(plain, ensure_ascii=False)
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {k: v if v is None or isinstance(v, int | str) else str(v) for k, v in row.items()}
+
+
+_LONGEST: Final = 40
+"""Characters of a key's value in a sentence."""
 
 
 _REMEDIES: Final = {
     Code.NULL_KEY: "give the row its key in the source",
     Code.NULL_DATE: "give the row its date in the source",
-    Code.DATE_NOT_ISO: "write it YYYY-MM-DD, in the source or in a `query:`",
+    Code.DATE_NOT_ISO: "write it YYYY-MM-DD, in the source or in a `query:`; or name the way in "
+    "which all dates are written there by `date_format:`",
+    Code.DATE_NOT_IN_FORMAT: "write it so in the source; a column has one format",
     Code.DATE_OUT_OF_RANGE: "correct the date in the source",
     Code.NULL_SALES: "give the row its amount, or leave it out by a `query:`",
     Code.SALES_NOT_NUMBER: "write it with a decimal point and without thousands separators",
@@ -211,9 +229,29 @@ _REMEDIES: Final = {
 }
 
 
-def _sentence(code: Code, field: Field | None, feed: Feed) -> str:
+def _sentence(code: Code, field: Field | None, feed: Feed, row: Mapping[str, Any]) -> str:
+    """Where, of which row, what rule, what remedy."""
     where = f"{feed.relation}.{field.source}" if field is not None else str(feed.relation)
-    return f"{where}: {code.description} {_REMEDIES[code].capitalize()}."
+    rule, remedy = code.description, _REMEDIES[code]
+    if field is not None and field.date_format is not None:
+        example = DateFormat.of(field.date_format).example
+        form = f"{field.date_format}, such as {example}"
+        if code is Code.DATE_NOT_IN_FORMAT:
+            rule = f"The date is not written {form}."
+        elif code is Code.TIMESTAMP_INVALID:
+            remedy = f"write it {form}"
+    return f"{where}, row {_named(feed, row)}: {rule} {remedy[0].upper()}{remedy[1:]}."
+
+
+def _named(feed: Feed, row: Mapping[str, Any]) -> str:
+    """The row by its key: ``id = 17``."""
+    sources = {f.name: f.source for f in feed.fields}
+    return ", ".join(f"{sources[k]} = {_short(row[sources[k]])}" for k in feed.key)
+
+
+def _short(value: Any) -> str:
+    text = "null" if value is None else " ".join(str(value).split()) or "''"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _present(codes: pa.Array) -> list[str]:
@@ -232,7 +270,7 @@ def _converted(batch: pa.RecordBatch, field: Field, feed: Feed) -> rules.Convers
     try:
         if field.kind is Kind.IDENTIFIER and HOLDS_FLOATS in marks:
             column = pa.nulls(len(column), pa.float64())
-        values, codes = _RULES[field.kind](column, field.fixed_width)
+        values, codes = _RULES[field.kind](column, field.written)
     except ContractError as fault:
         raise ContractError(
             fault.code,

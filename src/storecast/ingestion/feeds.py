@@ -64,11 +64,12 @@ def _sales(config: Config, layout: Layout) -> Feed:
     ]
     fields += [
         Field("store_id", sales.columns.store_id, Kind.IDENTIFIER),
-        Field("date", sales.columns.date, Kind.DATE),
+        Field("date", sales.columns.date, Kind.DATE, date_format=sales.date_format),
         Field("sales", sales.columns.sales, Kind.AMOUNT),
     ]
     if sales.watermark is not None:
-        fields.append(Field("watermark", sales.watermark, Kind.TIMESTAMP))
+        form = sales.watermark_format
+        fields.append(Field("watermark", sales.watermark, Kind.TIMESTAMP, date_format=form))
     table = "sales" if layout.transaction_key is None else "transactions"
     return Feed("sales", table, relation(sales), tuple(fields), key)
 
@@ -77,13 +78,14 @@ def _stores(config: Config, layout: Layout) -> Feed | None:
     stores = config.source.stores
     if stores is None:
         return None
+    form = stores.date_format
     fields = [Field("store_id", stores.columns.store_id, Kind.IDENTIFIER)]
     if stores.valid_from is not None:
-        fields.append(Field("valid_from", stores.valid_from, Kind.VERSION))
+        fields.append(Field("valid_from", stores.valid_from, Kind.VERSION, date_format=form))
     for name in ("opened_on", "closed_on"):
         source = getattr(stores.columns, name)
         if source is not None:
-            fields.append(Field(name, source, Kind.OPTIONAL_DATE))
+            fields.append(Field(name, source, Kind.OPTIONAL_DATE, date_format=form))
     fields += [
         Field(name, source, Kind.TEXT)
         for name, source in zip(layout.attributes, stores.attributes, strict=True)
@@ -109,15 +111,16 @@ def _covariates(config: Config, layout: Layout) -> Iterable[CovariateFeed]:
 def _covariate_feed(
     number: int, table: Covariates, known: dict[str, str], realised: dict[str, str]
 ) -> CovariateFeed:
-    columns, key, fields = table.columns, ["date"], []
+    columns, key, form = table.columns, ["date"], table.date_format
+    fields = []
     if columns.store_id is not None:
         key.insert(0, "store_id")
         fields.append(Field("store_id", columns.store_id, Kind.IDENTIFIER))
-    fields.append(Field("date", columns.date, Kind.DATE))
+    fields.append(Field("date", columns.date, Kind.DATE, date_format=form))
     recorded = next((k.known_at for k in table.known.values() if k.known_at is not None), None)
     if recorded is not None:
         key.append("known_at")
-        fields.append(Field("known_at", recorded, Kind.VERSION))
+        fields.append(Field("known_at", recorded, Kind.VERSION, date_format=form))
     numbers = {**known, **realised}
     fields += [Field(name, source, Kind.NUMBER) for source, name in numbers.items()]
     if not known:

@@ -1,16 +1,18 @@
 """What a value must be: one vectorised rule for each kind of column.
 
-A rule takes a column as the source has it, and whether it is a char(n), whose padding is trimmed.
-It gives canonical values, and where one breaks it, the code. A column whose type cannot hold what
-is asked of it raises ContractError, COLUMN_TYPE_INVALID or IDENTIFIER_IS_FLOAT.
+A rule takes a column as the source has it, and how it is written there. It gives canonical values,
+and where one breaks it, the code. A column whose type cannot hold what is asked of it raises
+ContractError, COLUMN_TYPE_INVALID or IDENTIFIER_IS_FLOAT.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +20,22 @@ import pyarrow.compute as pc
 
 from storecast.core.identifiers import accept
 from storecast.core.schema import AMOUNT, DAY, INSTANT, NUMBER
+from storecast.core.written import DateFormat
 from storecast.errors import Code, ContractError
 
 Conversion = tuple[pa.Array, pa.Array]
 """Canonical values, and for each a code or null; both of the input's length."""
+
+
+class Written(NamedTuple):
+    """How a column's values are written in the source.
+
+    ``padded`` is a char(n), whose padding is trimmed; ``dates`` the format of its text dates,
+    None for ISO 8601.
+    """
+
+    padded: bool = False
+    dates: DateFormat | None = None
 
 
 def _once_each(convert: Callable[[pa.Array], Conversion], column: pa.Array) -> Conversion:
@@ -49,24 +63,24 @@ def _codes(n: int, *rules: tuple[pa.Array, Code]) -> pa.Array:
     return codes
 
 
-def identifiers(column: pa.Array, padded: bool) -> Conversion:
+def identifiers(column: pa.Array, written: Written) -> Conversion:
     """Store identifiers, as text."""
-    return _once_each(lambda values: accept(values, padded), column)
+    return _once_each(lambda values: accept(values, written.padded), column)
 
 
-def keys(column: pa.Array, padded: bool) -> Conversion:
+def keys(column: pa.Array, written: Written) -> Conversion:
     """Columns of a primary key, as text that is not empty."""
     text = _text_of(column)
-    if padded:
+    if written.padded:
         text = pc.utf8_rtrim(text, " ")
     empty = pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
     return text, _codes(len(text), (empty, Code.NULL_KEY))
 
 
-def texts(column: pa.Array, padded: bool) -> Conversion:
+def texts(column: pa.Array, written: Written) -> Conversion:
     """Attributes, as text; nothing is refused."""
     text = _text_of(column)
-    return pc.utf8_rtrim(text, " ") if padded else text, _no_codes(len(column))
+    return pc.utf8_rtrim(text, " ") if written.padded else text, _no_codes(len(column))
 
 
 def _text_of(column: pa.Array) -> pa.StringArray:
@@ -100,41 +114,67 @@ def _wrong_type(kind: pa.DataType, expected: str) -> ContractError:
 # ---------------------------------------------------------------------- dates
 
 _FIRST, _LAST = date(1900, 1, 1), date(2200, 12, 31)
-_CLOCK = r"^[T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)? ?(Z|[+-]\d{2}(:?\d{2})?)?$"
+_CLOCK: Final = (
+    r"[T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d+)?)? ?(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?"
+)
+"""What may stand behind a day: hh:mm, hh:mm:ss or finer, and an offset."""
 
 
-def dates(column: pa.Array, _padded: bool) -> Conversion:
+def dates(column: pa.Array, written: Written) -> Conversion:
     """Days that every row must have."""
-    return _days(column, Code.NULL_DATE, Code.DATE_NOT_ISO)
+    return _days(column, written, Code.NULL_DATE)
 
 
-def optional_dates(column: pa.Array, _padded: bool) -> Conversion:
+def optional_dates(column: pa.Array, written: Written) -> Conversion:
     """Days that may be missing."""
-    return _days(column, None, Code.DATE_NOT_ISO)
+    return _days(column, written, None)
 
 
-def versions(column: pa.Array, _padded: bool) -> Conversion:
+def versions(column: pa.Array, written: Written) -> Conversion:
     """Days from which, or on which, a version of a row counts; part of a key."""
-    return _days(column, Code.NULL_KEY, Code.TIMESTAMP_INVALID)
+    return _days(column, written, Code.NULL_KEY, Code.TIMESTAMP_INVALID)
 
 
-def _days(column: pa.Array, if_null: Code | None, if_wrong: Code) -> Conversion:
-    if _is_text(column.type):
+def _days(
+    column: pa.Array,
+    written: Written,
+    if_null: Code | None,
+    if_not_iso: Code = Code.DATE_NOT_ISO,
+) -> Conversion:
+    kind, if_wrong = column.type, if_not_iso
+    if written.dates is not None and (_is_text(kind) or pa.types.is_integer(kind)):
+        # 20031124 as a whole number is a date too, once it is said to be one.
+        days, nothing, wrong = _days_in_format(column.cast(pa.string()), written.dates)
+        if_wrong = Code.DATE_NOT_IN_FORMAT
+    elif _is_text(kind):
         days, nothing, wrong = _written_days(column.cast(pa.string()))
-    elif pa.types.is_date(column.type):
+    elif pa.types.is_date(kind):
         days = column.cast(DAY)
         nothing, wrong = column.is_null(), pa.array(np.zeros(len(column), bool))
-    elif pa.types.is_timestamp(column.type):
-        local = pc.local_timestamp(column) if column.type.tz is not None else column
+    elif pa.types.is_timestamp(kind):
+        local = pc.local_timestamp(column) if kind.tz is not None else column
         days = pc.floor_temporal(local, unit="day").cast(DAY)
         nothing, wrong = column.is_null(), pa.array(np.zeros(len(column), bool))
     else:
-        raise _wrong_type(column.type, "a date, a timestamp, or text YYYY-MM-DD")
+        raise _wrong_type(kind, "a date, a timestamp, or text YYYY-MM-DD")
     beyond = pc.or_(pc.less(days, _FIRST), pc.greater(days, _LAST))
     rules = [(wrong, if_wrong), (beyond, Code.DATE_OUT_OF_RANGE)]
     if if_null is not None:
         rules.insert(0, (nothing, if_null))
     return days, _codes(len(column), *rules)
+
+
+def _days_in_format(
+    text: pa.StringArray, written: DateFormat
+) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """As ``_written_days``, of days written in the format and in no other way."""
+    nothing = pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
+    encoded = pc.dictionary_encode(text, null_encoding="encode")
+    read = [None if t is None else written.read(t) for t in encoded.dictionary.to_pylist()]
+    # The day on the wall of its offset, not of Greenwich.
+    once = pa.array([None if r is None else r.date() for r in read], DAY)
+    days = once.take(encoded.indices)
+    return days, nothing, pc.and_(days.is_null(), pc.invert(nothing))
 
 
 def _written_days(text: pa.StringArray) -> tuple[pa.Array, pa.Array, pa.Array]:
@@ -145,7 +185,10 @@ def _written_days(text: pa.StringArray) -> tuple[pa.Array, pa.Array, pa.Array]:
     if (pc.max(lengths).as_py() or 0) > 10:
         clock = pc.utf8_slice_codeunits(text, 10)
         clock_wrong = pc.invert(
-            pc.or_(pc.equal(pc.binary_length(clock), 0), pc.match_substring_regex(clock, _CLOCK))
+            pc.or_(
+                pc.equal(pc.binary_length(clock), 0),
+                pc.match_substring_regex(clock, f"^{_CLOCK}$"),
+            )
         )
         text = pc.utf8_slice_codeunits(text, 0, 10)
     encoded = pc.dictionary_encode(text, null_encoding="encode")
@@ -170,10 +213,11 @@ def _day(text: str | None) -> date | None:
         return None
 
 
+_BEHIND: Final = re.compile(_CLOCK, re.ASCII)
 _PLAIN_INSTANT = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}:\d{2}(\.\d{1,6})?)?$"
 
 
-def timestamps(column: pa.Array, _padded: bool) -> Conversion:
+def timestamps(column: pa.Array, written: Written) -> Conversion:
     """Instants in UTC, which may be missing; one without a zone is taken as UTC."""
     kind = column.type
     if pa.types.is_timestamp(kind):
@@ -183,9 +227,30 @@ def timestamps(column: pa.Array, _padded: bool) -> Conversion:
         return instants.cast(INSTANT), _no_codes(len(column))
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("us")).cast(INSTANT), _no_codes(len(column))
-    if not _is_text(kind):
+    form = written.dates
+    if not (_is_text(kind) or (form is not None and pa.types.is_integer(kind))):
         raise _wrong_type(kind, "a timestamp, a date, or text YYYY-MM-DD hh:mm:ss")
-    return _once_each(_written_instants, column.cast(pa.string()))
+    return _once_each(
+        _written_instants if form is None else lambda values: _instants_in_format(values, form),
+        column.cast(pa.string()),
+    )
+
+
+def _instants_in_format(text: pa.StringArray, written: DateFormat) -> Conversion:
+    empty = pc.fill_null(pc.equal(pc.binary_length(text), 0), True)
+    read = [None if t is None else _in_utc(written.read(t)) for t in text.to_pylist()]
+    instants = pa.array(read, INSTANT)
+    wrong = pc.and_(instants.is_null(), pc.invert(empty))
+    return instants, _codes(len(text), (wrong, Code.TIMESTAMP_INVALID))
+
+
+def _in_utc(instant: datetime | None) -> datetime | None:
+    if instant is None or instant.tzinfo is None:
+        return None if instant is None else instant.replace(tzinfo=UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        return None
 
 
 def _written_instants(text: pa.StringArray) -> Conversion:
@@ -207,13 +272,13 @@ def _written_instants(text: pa.StringArray) -> Conversion:
 
 
 def _instant(text: str) -> datetime | None:
-    if _day(text[:10]) is None or not text.isascii() or (len(text) > 10 and text[10] not in "T "):
+    if _day(text[:10]) is None or (len(text) > 10 and _BEHIND.fullmatch(text, 10) is None):
         return None
     try:
-        instant = datetime.fromisoformat(text.replace(" Z", "Z").replace(" +", "+"))
+        instant = datetime.fromisoformat(re.sub(r" (?=[Z+-])", "", text))
     except ValueError:
         return None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+    return _in_utc(instant)
 
 
 # ---------------------------------------------------------------------- numbers
@@ -228,7 +293,7 @@ _LARGEST = 1e27
 """Above it the mean over a period would not fit DECIMAL(38,9)."""
 
 
-def amounts(column: pa.Array, _padded: bool) -> Conversion:
+def amounts(column: pa.Array, _written: Written) -> Conversion:
     """DECIMAL(18,4), exactly; what has more places is rounded half to even.
 
     A floating-point number is what its shortest text says, so that 0.1 is 0.1.
@@ -274,7 +339,7 @@ def _amount(text: str) -> Decimal | None:
     return rounded if rounded.adjusted() < _WHOLE_DIGITS else None
 
 
-def numbers(column: pa.Array, _padded: bool) -> Conversion:
+def numbers(column: pa.Array, _written: Written) -> Conversion:
     """Finite numbers, which may be missing."""
     kind = column.type
     if _is_text(kind):
