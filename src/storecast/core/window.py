@@ -93,7 +93,7 @@ def cut(history: History, cutoff: date, horizon: int) -> Window:
             expected=f"a cutoff after the first sale since {rules.training_from}",
             found=str(cutoff),
         )
-    attributes = _attributes(history, stores["store_id"], cutoff)
+    attributes = attributes_at(history, stores["store_id"], cutoff)
     subdivision = rules.calendar.subdivision_attribute
     stores = stores.hstack(attributes.get_columns()).with_columns(
         _subdivision=pl.col(subdivision) if subdivision else pl.lit(None, dtype=pl.String)
@@ -263,7 +263,7 @@ def _cutoff_period(history: History, cutoff: date) -> int:
     return last
 
 
-def _attributes(history: History, store_ids: pl.Series, cutoff: date) -> pl.DataFrame:
+def attributes_at(history: History, store_ids: pl.Series, cutoff: date) -> pl.DataFrame:
     """The attributes in the version valid at the cutoff, one row a store; null where unknown."""
     names = history.rules.attributes
     source = history.stores

@@ -1,0 +1,129 @@
+"""The whole road: from what the tables say to the final, calibrated forecasts at a cutoff.
+
+Validation walks it once; the audit walks it again on altered tables. What is learnt from earlier
+windows (calibration, and whatever comes to stand beside it) belongs into ``walk_forward``, so
+that the audit has it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from storecast.backtest.tasks import COLD_START, Outcome, backtest, calibrated, calibration_errors
+from storecast.models.base import KEY, POINTS, quantile_columns
+from storecast.models.calibration import Conformal
+
+if TYPE_CHECKING:
+    from storecast.core.panel import History, SeriesRules
+    from storecast.models.base import Recipe
+
+Outcomes = Mapping[tuple[str, date], Outcome]
+"""By the recipe's name and the cutoff."""
+
+
+def walk_forward(
+    outcomes: Outcomes, recipes: Sequence[Recipe], cutoffs: Sequence[date], rules: SeriesRules
+) -> list[pl.DataFrame]:
+    """Every window's final forecasts: its intervals from earlier windows' complete targets.
+
+    Args:
+        outcomes: of every recipe at every cutoff.
+        recipes: the models.
+        cutoffs: ascending.
+        rules: of the series.
+
+    Returns:
+        one frame a recipe and cutoff, as ``calibrated`` gives it, with model and cutoff; all with
+        the same columns.
+    """
+    frames = []
+    for recipe in recipes:
+        told: list[pl.DataFrame] = []
+        for cutoff in cutoffs:
+            errors = calibration_errors(told, rules.frequency.ordinal(cutoff))
+            raw = outcomes[recipe.name, cutoff].frame
+            frames.append(
+                calibrated(raw, Conformal.learn(errors, rules), rules).with_columns(
+                    model=pl.lit(recipe.name), cutoff=pl.lit(cutoff)
+                )
+            )
+            told.append(raw)
+    columns = frames[0].columns
+    return [frame.select(columns) for frame in frames]
+
+
+def calibrations(
+    outcomes: Outcomes,
+    recipes: Sequence[Recipe],
+    cutoffs: Sequence[date],
+    rules: SeriesRules,
+    until: int,
+) -> dict[str, Conformal]:
+    """Each model's calibration by all windows, as far as their periods are at most ``until``.
+
+    That is what a model deployed on the whole history takes.
+    """
+    return {
+        recipe.name: Conformal.learn(
+            calibration_errors([outcomes[recipe.name, day].frame for day in cutoffs], until), rules
+        )
+        for recipe in recipes
+    }
+
+
+@dataclass(frozen=True)
+class Road:
+    """A callable from a history to the final forecasts at the last of ``cutoffs``.
+
+    Nothing is taken from a cache: every window is forecast anew. Plain enough to pickle.
+    """
+
+    recipes: tuple[Recipe, ...]
+    baseline: Recipe
+    cutoffs: tuple[date, ...]
+    horizon: int
+
+    def __call__(self, history: History) -> pl.DataFrame:
+        """The forecasts of the stores that were to be forecast.
+
+        Returns:
+            model, store_id, date, step, forecast, forecast_mean, the quantile columns and origin,
+            sorted by model, store and date.
+        """
+        outcomes = {
+            (outcome.recipe.name, outcome.cutoff): outcome
+            for outcome in backtest(
+                history, self.recipes, self.cutoffs, self.horizon, Inline(), baseline=self.baseline
+            )
+        }
+        rules = history.rules
+        frame = pl.concat(walk_forward(outcomes, self.recipes, self.cutoffs, rules))
+        return (
+            frame.filter((pl.col("cutoff") == self.cutoffs[-1]) & (pl.col("segment") != COLD_START))
+            .select("model", *KEY, *POINTS, *quantile_columns(rules), "origin")
+            .sort("model", "store_id", "date")
+        )
+
+
+class Inline:
+    """Compute in this very process: a road is walked inside a worker."""
+
+    def run_tasks(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Sequence[Any],
+        *,
+        cost: Callable[[Any], float] | None = None,  # noqa: ARG002 - the port's
+    ) -> Iterator[tuple[Any, Any]]:
+        """One after the other."""
+        for task in tasks:
+            yield task, function(task)
+
+    def map_stores(self, function: Callable[[Any], Any], groups: Any) -> Iterator[Any]:
+        """One after the other."""
+        yield from map(function, groups)
