@@ -46,7 +46,8 @@ def refused(raw: dict[str, Any]) -> ConfigurationError:
 
 def test_the_least_configuration_has_the_served_defaults() -> None:
     config = parse_config(MINIMAL)
-    assert [m.name for m in config.models] == ["seasonal_naive", "local_level", "lightgbm"]
+    names = ["seasonal_naive", "local_level", "ets", "theta", "lightgbm"]
+    assert [m.name for m in config.models] == names
     assert config.inference.fallback == ("seasonal_naive", "empty")
     assert config.model_name() == "main.storecast.lojas"
     assert config.layout().transaction_key == ("id_venda",)
@@ -60,7 +61,6 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
         ("validation.compare_from", [None, "2021-01-01"]),
         ("validation.align", "series_end"),
         ("models", ["seasonal_naive", "tft"]),
-        ("models", ["ets"]),
         ("models", ["seasonal_naive", {"name": "tide", "darts": "TiDEModel"}]),
         ("gate", {"windows": 6}),
         ("inference.fallback", ["previous_champion", "empty"]),

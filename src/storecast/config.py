@@ -354,8 +354,9 @@ class Validation(Section):
         return self
 
 
-SERVED_MODELS = ("seasonal_naive", "local_level", "lightgbm")
-KNOWN_MODELS = (*SERVED_MODELS, "ets", "theta", "xgboost", "nbeats", "tft", "ensemble")
+DEFAULT_MODELS = ("seasonal_naive", "local_level", "ets", "theta", "lightgbm")
+SERVED_MODELS = DEFAULT_MODELS
+KNOWN_MODELS = (*SERVED_MODELS, "xgboost", "nbeats", "tft", "ensemble")
 
 
 class ModelConfig(BaseModel):
@@ -453,7 +454,7 @@ class Config(Section):
     calendar: Calendar = Calendar()
     forecast: Forecast = Forecast()
     validation: Validation = Validation()
-    models: tuple[ModelConfig, ...] = tuple(ModelConfig(name=name) for name in SERVED_MODELS)
+    models: tuple[ModelConfig, ...] = tuple(ModelConfig(name=name) for name in DEFAULT_MODELS)
     gate: Annotated[Gate | None, _unserved(None)] = None
     inference: Inference = Inference()
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.01

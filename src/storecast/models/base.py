@@ -144,11 +144,14 @@ def forecaster_class(kind: str) -> type[Forecaster]:
     """
     from storecast.models.baselines import LocalLevel, SeasonalNaive
     from storecast.models.boosted import LightGBM
+    from storecast.models.statistical import ETS, Theta
 
     own: dict[str, type[Forecaster]] = {
         SeasonalNaive.kind: SeasonalNaive,
         LocalLevel.kind: LocalLevel,
         LightGBM.kind: LightGBM,
+        ETS.kind: ETS,
+        Theta.kind: Theta,
     }
     if kind in own:
         return own[kind]
