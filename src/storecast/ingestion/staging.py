@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storecast.core.calendar import Frequency
-from storecast.errors import Code, ContractError
 from storecast.ingestion import quarantine
 from storecast.ingestion.bench import Workbench
 from storecast.ingestion.contract import Feed, check
@@ -60,31 +59,6 @@ def stage(bench: Workbench, source: Source, feed: Feed, run: Run) -> Staged:
         bench.append(name, accepted)
     run.progress(f"reading {feed.relation}", staged.read)
     return staged
-
-
-def refuse_collisions(bench: Workbench, feeds: Iterable[Feed]) -> None:
-    """Refuse store identifiers that are equal but for spaces around them.
-
-    Raises:
-        ContractError: IDENTIFIERS_COLLIDE.
-    """
-    names = [
-        f"SELECT DISTINCT store_id FROM {_staged_name(feed)}"
-        for feed in feeds
-        if "store_id" in feed.schema.names
-    ]
-    found: dict[str, str] = {}
-    for store in bench.rows(" UNION ".join(names))["store_id"].to_pylist():
-        other = found.setdefault(store.strip(), store)
-        if other != store:
-            raise ContractError(
-                Code.IDENTIFIERS_COLLIDE,
-                f"the store identifiers {other!r} and {store!r} are equal but for spaces",
-                where="store_id",
-                expected="identifiers that differ in more than spaces around them",
-                found=f"{other!r}, {store!r}",
-                next_step="trim the column in a view or `query:`, or correct the rows",
-            )
 
 
 def one_a_key(bench: Workbench, source: Source, staged: Staged, max_rejected: float) -> Unique:

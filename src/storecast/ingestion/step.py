@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from storecast import runs
 from storecast.core.calendar import Frequency
 from storecast.errors import Code, ConfigurationError, SourceError
-from storecast.ingestion import covariates, quarantine, sales, stores, through
+from storecast.ingestion import collisions, covariates, quarantine, sales, stores, through
 from storecast.ingestion.bench import Workbench
 from storecast.ingestion.changes import Changes
 from storecast.ingestion.feeds import checked, feeds_of
-from storecast.ingestion.staging import Staged, label_periods, one_a_key, refuse_collisions, stage
+from storecast.ingestion.staging import Staged, label_periods, one_a_key, stage
 from storecast.ports import Source, Through
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _carry_out(project: Project, source: Source, changes: Changes, full: bool) -
     said = through.said(source, config.source.sales.through)
     staged = {feed.name: stage(bench, source, feed, run) for feed in feeds.all()}
     _refuse_empty(staged["sales"])
-    refuse_collisions(bench, feeds.all())
+    collisions.refuse(bench, source, [(s.feed, s.name) for s in staged.values()])
     rows = {n: one_a_key(bench, source, s, config.max_rejected) for n, s in staged.items()}
     # Nobody who writes to the source need wait for what follows.
     source.close()
