@@ -51,7 +51,8 @@ def with_realised(
     sales: str,
 ) -> str:
     """The sales with the realised covariates of ``spec``; returns the bench's table."""
-    columns = [c for c in spec.names if c not in ("store_id", "date", "sales", *BOOKKEEPING)]
+    own = [c for c in spec.names if c in ("store_id", "date", "sales", "watermark")]
+    columns = [c for c in spec.names if c not in own and c not in BOOKKEEPING]
     if not columns:
         return sales
     parts: list[Part] = []
@@ -68,6 +69,7 @@ def with_realised(
         "with_realised",
         sales=sales,
         realised=realised,
+        own=listed(own, "w."),
         columns=listed(columns, "r."),
     )
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -72,13 +72,15 @@ def unique(bench: Workbench, feed: Feed, staged: str) -> Unique:
 class Change:
     """What makes a table what it shall be.
 
-    ``wanted`` is the bench's table of the whole content, ``name`` that of the rows that differ;
-    the same one where the table has no rows yet.
+    ``wanted`` is the bench's table of the whole content, or of the part that is looked at;
+    ``name`` that of the rows that differ, each with its values before; the same one where the
+    table has no rows yet. The counts are of what is looked at.
     """
 
     spec: TableSpec
     wanted: str
     name: str
+    values: tuple[str, ...]
     before: int
     after: int
     inserted: int
@@ -106,9 +108,10 @@ def difference(
     bench: Workbench,
     spec: TableSpec,
     wanted: str,
-    target: pa.RecordBatchReader | None,
+    target: pa.RecordBatchReader | str | None,
     *,
     newer_holds: bool = False,
+    columns: Sequence[str] | None = None,
 ) -> Change:
     """Compare the rows of ``wanted`` with the table.
 
@@ -116,48 +119,33 @@ def difference(
         bench: where both are compared.
         spec: the table.
         wanted: the bench's table with the rows as they shall be.
-        target: the rows as they are; None for a table that has none.
+        target: the rows as they are, or the bench's table of those that are looked at; None for
+            a table that has none.
         newer_holds: a row of the table with a newer watermark stays.
+        columns: what is compared beside the key; None is all.
     """
     name = f"change_{spec.name}"
-    key = spec.primary_key
-    values = [c for c in spec.names if c not in key and c not in BOOKKEEPING]
+    given = spec.names if columns is None else columns
+    values = tuple(c for c in given if c not in spec.primary_key and c not in BOOKKEEPING)
     after = bench.count(wanted)
     if target is None:
         # Everything is new: no need to compare, nor to copy.
-        return Change(spec, wanted, wanted, 0, after, after, 0, 0, 0)
-    older = (
-        "w.watermark < t.watermark OR (w.watermark IS NULL AND t.watermark IS NOT NULL)"
-        if newer_holds
-        else "FALSE"
-    )
-    # A column that the configuration has added since is null in every row that is there.
-    have = set(target.schema.names)
-
-    def before(column: str) -> str:
-        return f"t.{quoted(column)}" if column in have else "NULL"
-
-    with bench.viewed("target", target) as passing:
-        bench.make(
-            name,
-            "compared",
-            keys=", ".join(f"COALESCE(w.{q}, t.{q}) AS {q}" for q in map(quoted, key)),
-            values=listed(values, "w."),
-            befores=", ".join(f"{before(v)} AS {quoted(f'before__{v}')}" for v in values),
-            no_before=f"t.{quoted(key[0])} IS NULL",
-            no_after=f"w.{quoted(key[0])} IS NULL",
-            same=" AND ".join(f"w.{quoted(v)} IS NOT DISTINCT FROM {before(v)}" for v in values),
-            older=older,
-            wanted=wanted,
-            target="target",
-            same_key=joined(key, "w", "t"),
-        )
+        return Change(spec, wanted, wanted, values, 0, after, after, 0, 0, 0)
+    if isinstance(target, str):
+        _compare(bench, spec, name, wanted, target, spec.names, values, newer_holds)
+        before = bench.count(target)
+    else:
+        with bench.viewed("target", target) as passing:
+            have = set(target.schema.names)
+            _compare(bench, spec, name, wanted, "target", have, values, newer_holds)
+        before = passing.rows
     counts = dict(bench.tuples(f"SELECT row__change, COUNT(*) FROM {name} GROUP BY row__change"))
     return Change(
         spec,
         wanted,
         name,
-        before=passing.rows,
+        values,
+        before=before,
         after=after,
         inserted=counts.get("inserted", 0),
         updated=counts.get("updated", 0),
@@ -166,12 +154,48 @@ def difference(
     )
 
 
+def _compare(
+    bench: Workbench,
+    spec: TableSpec,
+    name: str,
+    wanted: str,
+    target: str,
+    have: Collection[str],
+    values: Sequence[str],
+    newer_holds: bool,
+) -> None:
+    key = spec.primary_key
+    older = (
+        "w.watermark < t.watermark OR (w.watermark IS NULL AND t.watermark IS NOT NULL)"
+        if newer_holds
+        else "FALSE"
+    )
+
+    def before(column: str) -> str:
+        # A column that the configuration has added since is null in every row that is there.
+        return f"t.{quoted(column)}" if column in have else "NULL"
+
+    bench.make(
+        name,
+        "compared",
+        keys=", ".join(f"COALESCE(w.{q}, t.{q}) AS {q}" for q in map(quoted, key)),
+        values=listed(values, "w."),
+        befores=", ".join(f"{before(v)} AS {quoted(f'before__{v}')}" for v in values),
+        no_before=f"t.{quoted(key[0])} IS NULL",
+        no_after=f"w.{quoted(key[0])} IS NULL",
+        same=" AND ".join(f"w.{quoted(v)} IS NOT DISTINCT FROM {before(v)}" for v in values),
+        older=older,
+        wanted=wanted,
+        target=target,
+        same_key=joined(key, "w", "t"),
+    )
+
+
 def settled(bench: Workbench, change: Change, wanted: str) -> str:
     """The rows as the table will have them; returns the bench's table."""
     if change.held == 0:
         return wanted
     key = change.spec.primary_key
-    columns = [c for c in change.spec.names if c not in BOOKKEEPING]
     bench.create("held", f"SELECT * FROM {change.name} WHERE row__change = 'held'")
     return bench.make(
         f"{wanted}_settled",
@@ -181,7 +205,7 @@ def settled(bench: Workbench, change: Change, wanted: str) -> str:
             if c in key
             else f"CASE WHEN h.row__change = 'held' THEN h.{quoted(f'before__{c}')} "
             f"ELSE w.{quoted(c)} END AS {quoted(c)}"
-            for c in columns
+            for c in (*key, *change.values)
         ),
         wanted=wanted,
         held="held",
