@@ -161,7 +161,7 @@ def check(batch: pa.RecordBatch, feed: Feed) -> Checked:
     reason = np.zeros(n, np.int32)
     reasons: list[tuple[Code, Field]] = []
     for field in feed.fields:
-        values, codes = _converted(batch, field, feed)
+        values, codes = converted(batch, field, feed)
         columns.append(values)
         for code in _present(codes):
             reasons.append((Code[code], field))
@@ -260,7 +260,12 @@ def _present(codes: pa.Array) -> list[str]:
     return [str(c) for c in pc.unique(codes).to_pylist() if c is not None]
 
 
-def _converted(batch: pa.RecordBatch, field: Field, feed: Feed) -> rules.Conversion:
+def converted(batch: pa.RecordBatch, field: Field, feed: Feed) -> rules.Conversion:
+    """One column of a batch in canonical values, and the code of each that breaks its rule.
+
+    Raises:
+        ContractError: IDENTIFIER_IS_FLOAT, COLUMN_TYPE_INVALID.
+    """
     column = batch.column(field.source)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
