@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from storecast import runs
 from storecast.core.calendar import Frequency
-from storecast.errors import Code, ConfigurationError, SourceError
-from storecast.ingestion import collisions, covariates, quarantine, sales, stores, through
+from storecast.errors import Code, SourceError
+from storecast.ingestion import (
+    collisions,
+    covariates,
+    evolution,
+    quarantine,
+    sales,
+    stores,
+    through,
+)
 from storecast.ingestion.bench import Workbench
 from storecast.ingestion.changes import Changes
 from storecast.ingestion.feeds import checked, feeds_of
@@ -106,34 +114,12 @@ def ingest(project: Project, *, full: bool = False) -> IngestResult:
         StorecastError: PROJECT_BUSY.
     """
     with runs.begin(project, "ingest") as run, contextlib.ExitStack() as stack:
-        _refuse_changes(project, run)
+        evolution.follow(project, run, FEATURE_TABLES)
         source = stack.enter_context(contextlib.closing(project.open_source()))
         bench = Workbench(project.open_engine(run.run_id))
         stack.callback(bench.close)
         changes = Changes(bench, run, project.specs)
         return _carry_out(project, source, changes, full)
-
-
-def _refuse_changes(project: Project, run: runs.Run) -> None:
-    """Refuse what the tables cannot follow, before anything is read; add new columns."""
-    before = runs.newest(project, "ingest")
-    frequency = project.config.series.frequency
-    was = before["details"].get("frequency") if before is not None else None
-    gone = [t for t in FEATURE_TABLES if run.has(t) and t not in project.specs]
-    if (was is not None and was != frequency) or gone:
-        raise ConfigurationError(
-            Code.CONFIG_CHANGED,
-            f"series.frequency was {was} and would be {frequency}"
-            if was != frequency
-            else f"the configuration has no table {', '.join(gone)} any more",
-            where="storecast.yaml",
-            expected="the frequency, keys and columns of the existing tables",
-            found=frequency,
-            next_step="take the change back, or ingest into another `schema:`",
-        )
-    for name in FEATURE_TABLES:
-        if name in project.specs and project.tables.version(name) is not None:
-            project.tables.create(project.specs[name])
 
 
 def _carry_out(project: Project, source: Source, changes: Changes, full: bool) -> IngestResult:
