@@ -118,6 +118,7 @@ class Code(StrEnum):
     TABLE_KEY_VIOLATION = "TABLE_KEY_VIOLATION", "A key is null or occurs twice."
     TABLE_CONSTRAINT_VIOLATION = "TABLE_CONSTRAINT_VIOLATION", "A row breaks a constraint."
     TABLE_WRITE_FAILED = "TABLE_WRITE_FAILED", "The lakehouse could not be written."
+    DISK_FULL = "DISK_FULL", "No room is left where storecast writes, or a quota is used up."
     EXPORT_FORMAT_UNKNOWN = "EXPORT_FORMAT_UNKNOWN", "The export file's ending is not known."
 
     # history and validation
@@ -134,6 +135,19 @@ class Code(StrEnum):
     RECIPE_NOT_VALIDATED = (
         "RECIPE_NOT_VALIDATED",
         "The recipe to deploy is not one that was validated.",
+    )
+    LEAK_AUDIT_MISSING = (
+        "LEAK_AUDIT_MISSING",
+        "The recipe to deploy was validated, but no leak audit has passed it.",
+    )
+    LEAK_FOUND = (
+        "LEAK_FOUND",
+        "The leak audit failed the recipe: its forecasts depend on what came after the cutoff, "
+        "or cannot be shown not to.",
+    )
+    BENCHMARK_ALIGNMENT = (
+        "BENCHMARK_ALIGNMENT",
+        "The validation is a benchmark (align: series_end), on which nothing can be deployed.",
     )
 
     # artefact, registry, forecast

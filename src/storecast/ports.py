@@ -151,8 +151,13 @@ class TableStore(Protocol):
         version: int | None = None,
         columns: Sequence[str] | None = None,
         where: str | None = None,
+        among: pa.Table | None = None,
     ) -> pa.RecordBatchReader:
-        """Stream a table at a version (None: the newest). ``where`` is a SQL condition."""
+        """Stream a table at a version (None: the newest).
+
+        ``where`` is a SQL condition; with ``among`` only rows whose values in its columns are
+        those of one of its rows. Both are cheap where they leave few days or few keys.
+        """
 
     def merge(
         self,
@@ -177,6 +182,15 @@ class TableStore(Protocol):
 
     def restore(self, name: str, version: int) -> int:
         """Make the content that of ``version``. Returns the version now current."""
+
+    def compact(self, name: str) -> int:
+        """Put small files together where there are many. Returns the version now current.
+
+        The content stays. Called after each write, it does something now and then only.
+        """
+
+    def clean(self, name: str) -> None:
+        """Delete files that no version within the retention has; commits nothing."""
 
     def history(self, name: str) -> list[Mapping[str, Any]]:
         """Commits, newest first: version, timestamp (ISO 8601), operation, metrics."""

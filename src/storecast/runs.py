@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import logging
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import pyarrow as pa
 
+from storecast import disk
 from storecast.core.schema import TableSpec, table_specs
 from storecast.errors import Code, Refusal, StorecastError, TableError
 
@@ -35,6 +38,8 @@ COMPLETED = ("done", "unhealthy")
 """Statuses of runs whose versions count."""
 
 _LEDGER = "runs"
+_CLEAN_EVERY = 10
+_log = logging.getLogger(__name__)
 
 Listener = Callable[[str, str, int, int], None]
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -106,8 +111,9 @@ class Run:
         table: str,
         columns: Sequence[str] | None = None,
         where: str | None = None,
+        among: pa.Table | None = None,
     ) -> pa.RecordBatchReader:
-        """Stream a table at the version to read; ``where`` is a SQL condition.
+        """Stream a table at the version to read; ``where`` and ``among`` as in ``TableStore.scan``.
 
         Raises:
             TableError: TABLE_EMPTY where no completed run wrote it.
@@ -116,16 +122,19 @@ class Run:
         if version is None:
             raise _nothing_there(self.project, table)
         self.tables_read.setdefault(table, version)
-        return self.project.tables.scan(table, version=version, columns=columns, where=where)
+        return self.project.tables.scan(
+            table, version=version, columns=columns, where=where, among=among
+        )
 
     def read(
         self,
         table: str,
         columns: Sequence[str] | None = None,
         where: str | None = None,
+        among: pa.Table | None = None,
     ) -> pa.Table:
-        """A table at the version to read, whole. Raises as ``scan``."""
-        return self.scan(table, columns, where).read_all()
+        """A table at the version to read, whole. As ``scan``."""
+        return self.scan(table, columns, where, among).read_all()
 
     # ------------------------------------------------------------------ writing
 
@@ -158,8 +167,11 @@ class Run:
         return spec
 
     def _wrote(self, spec: TableSpec, version: int) -> int:
-        if self.version(spec.name) != version:
-            self.tables_written[spec.name] = version
+        if self.version(spec.name) == version:
+            return version
+        # What compaction makes is a version too, and the one to name.
+        version = _compacted(self.project, spec.name, version)
+        self.tables_written[spec.name] = version
         return version
 
     # ------------------------------------------------------------------ telling
@@ -180,25 +192,30 @@ class Run:
 def begin(project: Project, command: str) -> Iterator[Run]:
     """Begin a run; its row in ``runs`` is written when the block ends, well or not.
 
-    Tables whose newest version no completed run names are put back first.
+    Tables whose newest version no completed run names are put back first, and what killed runs
+    left in the scratch folder is removed.
 
     Raises:
-        StorecastError: PROJECT_BUSY where another command is at work in this project.
+        StorecastError: PROJECT_BUSY where another command is at work in this project, DISK_FULL.
     """
     with _locked(project):
         started = datetime.now(UTC)
         run = Run(_run_id(started), command, started, project)
         _heard(run.run_id, "", 0, 0)
         try:
+            _sweep(project)
             run._named = named_versions(project)
             _put_back(run)
             yield run
         except BaseException as fault:
-            # The fault is what the user must hear, even where the ledger cannot be written.
-            with contextlib.suppress(StorecastError):
-                _enter(run, fault)
+            told = disk.full(fault, str(project.root)) or fault
+            _enter_failure(run, told)
+            if told is not fault:
+                raise told from fault
             raise
         _enter(run, None)
+        for name, version in run.tables_written.items():
+            _clean(project, name, run._named.get(name, -1), version)
 
 
 def _run_id(started: datetime) -> str:
@@ -207,8 +224,8 @@ def _run_id(started: datetime) -> str:
 
 @contextlib.contextmanager
 def _locked(project: Project) -> Iterator[None]:
-    lock = filelock.FileLock(project.lock_file, timeout=0)
     try:
+        lock = filelock.FileLock(project.lock_file, timeout=0)
         lock.acquire()
     except filelock.Timeout as fault:
         raise StorecastError(
@@ -217,10 +234,21 @@ def _locked(project: Project) -> Iterator[None]:
             where=str(project.root),
             next_step="wait for it to end; tables can be read meanwhile",
         ) from fault
+    except OSError as fault:
+        raise disk.full(fault, str(project.root)) or fault from fault
     try:
         yield
     finally:
         lock.release()
+
+
+def _sweep(project: Project) -> None:
+    """Remove what killed runs left in the scratch folder; nobody else is at work."""
+    for left in project.scratch().iterdir():
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _put_back(run: Run) -> None:
@@ -245,6 +273,33 @@ def _restored_from(commit: Mapping[str, Any]) -> int | None:
     return int(version) if version is not None else None
 
 
+def _compacted(project: Project, name: str, version: int) -> int:
+    """The version after upkeep, which may fail without harm: a later run tries again."""
+    try:
+        return project.tables.compact(name)
+    except StorecastError as fault:
+        _log.warning("table %s could not be compacted: %s", name, fault.found or fault.message)
+        return version
+
+
+def _clean(project: Project, name: str, before: int, now: int) -> None:
+    """Delete what nobody needs, each time so many versions have come."""
+    if before // _CLEAN_EVERY == now // _CLEAN_EVERY:
+        return
+    try:
+        project.tables.clean(name)
+    except StorecastError as fault:
+        _log.warning("table %s could not be cleaned: %s", name, fault.found or fault.message)
+
+
+def _enter_failure(run: Run, fault: BaseException) -> None:
+    """Enter a failed run; what the user must hear is its fault, not that of the ledger."""
+    try:
+        _enter(run, fault)
+    except StorecastError as other:
+        _log.warning("run %s is not in the ledger: %s", run.run_id, other.message)
+
+
 def _enter(run: Run, fault: BaseException | None) -> None:
     project = run.project
     code, message = _described(fault, project)
@@ -267,7 +322,8 @@ def _enter(run: Run, fault: BaseException | None) -> None:
     }
     spec = _ledger_spec()
     project.tables.create(spec)
-    project.tables.merge(spec, pa.Table.from_pylist([row], spec.arrow), append=True)
+    version = project.tables.merge(spec, pa.Table.from_pylist([row], spec.arrow), append=True)
+    _clean(project, _LEDGER, version - 1, _compacted(project, _LEDGER, version))
 
 
 def _described(fault: BaseException | None, project: Project) -> tuple[str | None, str | None]:
@@ -373,10 +429,13 @@ def table_history(project: Project, name: str) -> list[dict[str, Any]]:
     }
     if project.tables.version(name) is None:
         raise _nothing_there(project, name)
-    return [
-        {**commit, "run_id": writers.get(commit["version"])}
-        for commit in project.tables.history(name)
-    ]
+    commits, writer = [], None
+    for commit in project.tables.history(name):
+        # Below a compaction lies the commit of the run that made both and names the upper one.
+        writer = writers.get(commit["version"], writer)
+        commits.append({**commit, "run_id": writer})
+        writer = writer if commit["operation"] == "OPTIMIZE" else None
+    return commits
 
 
 def _nothing_there(project: Project, name: str) -> TableError:

@@ -153,16 +153,54 @@ def test_scan_takes_columns_and_a_condition(tables: TableStore) -> None:
     assert caught.value.code is Code.TABLE_SCHEMA_MISMATCH
 
 
+def test_scan_takes_rows_to_be_among(tables: TableStore) -> None:
+    tables.merge(SPEC, _rows("a", "b", "c"), append=True)
+    tables.merge(SPEC, _rows("a", "d", date=date(2021, 1, 1)))
+    days = [DAY_ONE, date(2021, 1, 1), DAY_ONE]
+    among = pa.table({"date": pa.array(days), "store_id": ["a", "d", "d"]})
+    rows = tables.scan("lines", columns=["sales", "store_id"], among=among)
+    assert sorted(rows.read_all()["store_id"].to_pylist()) == ["a", "d"]
+    rows = tables.scan("lines", among=among, where="date < DATE '2021-01-01'", columns=["step"])
+    assert rows.read_all().to_pydict() == {"step": [3]}
+    rows = tables.scan("lines", among=among.slice(0, 0))
+    assert rows.schema.equals(SPEC.arrow)
+    assert rows.read_all().num_rows == 0
+    with pytest.raises(TableError) as caught:
+        tables.scan("lines", among=pa.table({"shop": ["a"]}))
+    assert caught.value.code is Code.TABLE_SCHEMA_MISMATCH
+
+
+@pytest.mark.parametrize("name", ["plain", "São João", "a*b", "a?b", "100%", "it's", "#1"])
+def test_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    store = LocalTables(tmp_path / name, 400)
+    store.create(SPEC)
+    store.merge(SPEC, _rows("a"), append=True)
+    store.merge(SPEC, _rows("a", "b"))
+    assert _stores(store) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a^b", "a|b"])
+def test_a_folder_whose_name_the_library_cannot_take(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TableError) as caught:
+        LocalTables(tmp_path / name, 400).create(SPEC)
+    assert caught.value.code is Code.TABLE_WRITE_FAILED
+    assert "any of [ ] ^ |" in str(caught.value.expected)
+
+
 def test_a_configuration_may_add_nullable_columns_only(tables: TableStore) -> None:
     tables.merge(SPEC, _rows("a"), append=True)
     wider = TableSpec("lines", (*SPEC.columns, Column("city", TEXT)), SPEC.primary_key)
     tables.create(wider)
     assert tables.scan("lines").read_all()["city"].to_pylist() == [None]
+    tables.merge(wider, tables.scan("lines").read_all(), delete=_keys("b"))
+    tables.create(TableSpec("lines", (*wider.columns, Column("built", INSTANT)), SPEC.primary_key))
+    assert tables.scan("lines", where="city IS NULL").read_all()["built"].to_pylist() == [None]
+    wider = TableSpec("lines", (*wider.columns, Column("built", INSTANT)), SPEC.primary_key)
     others = [
-        TableSpec("lines", wider.columns[:-1], SPEC.primary_key),
+        TableSpec("lines", wider.columns[:-2], SPEC.primary_key),
         TableSpec("lines", wider.columns, ("store_id",)),
         TableSpec("lines", wider.columns, ("date", "store_id")),
-        TableSpec("lines", (*wider.columns[:-1], Column("city", DAY)), SPEC.primary_key),
+        TableSpec("lines", (*wider.columns[:-1], Column("built", DAY)), SPEC.primary_key),
         TableSpec("lines", (*wider.columns, Column("zip", TEXT, nullable=False)), SPEC.primary_key),
     ]
     version = tables.version("lines")

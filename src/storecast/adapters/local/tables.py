@@ -11,15 +11,17 @@ from typing import Any, Literal, TypeAlias
 import deltalake
 import polars as pl
 import pyarrow as pa
-import pyarrow.fs as pa_fs
 from deltalake import DeltaTable
 
+from storecast import disk
+from storecast.adapters.local import scan, upkeep
 from storecast.core.schema import Column, TableSpec
 from storecast.errors import Code, ConfigurationError, StorecastError, TableError
 
 _KEY = "storecast.key"
 _GONE = "storecast_gone"
 _BATCH = 65_536
+_NOT_IN_A_FOLDER = "[]^|"
 
 Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
@@ -34,7 +36,7 @@ class LocalTables:
 
     def __init__(self, root: Path, retention_days: int) -> None:
         self._root = root
-        self._retention = f"interval {retention_days} days"
+        self._retention_days = retention_days
 
     # ------------------------------------------------------------------ looking
 
@@ -72,28 +74,34 @@ class LocalTables:
         version: int | None = None,
         columns: Sequence[str] | None = None,
         where: str | None = None,
+        among: pa.Table | None = None,
     ) -> pa.RecordBatchReader:
-        """Stream a table at a version (None: the newest). ``where`` is a SQL condition."""
+        """Stream a table at a version (None: the newest).
+
+        Args:
+            name: the table.
+            version: None is the newest.
+            columns: None is all.
+            where: a SQL condition.
+            among: only rows whose values in its columns are those of one of its rows.
+        """
         table = self._open(name, version)
         schema = _schema(table)
-        table_columns = schema.names
-        wanted = list(columns) if columns is not None else table_columns
-        unknown = [c for c in wanted if c not in table_columns]
+        wanted = list(columns) if columns is not None else schema.names
+        matched = among.schema.names if among is not None else []
+        unknown = [c for c in (*wanted, *matched) if c not in schema.names]
         if unknown:
             raise TableError(
                 Code.TABLE_SCHEMA_MISMATCH,
                 f"table {name} has no column {', '.join(unknown)}",
                 where=name,
-                expected=", ".join(table_columns),
+                expected=", ".join(schema.names),
             )
+        needed = [c for c in schema.names if c in wanted or (where is not None and c in where)]
         schema = pa.schema([schema.field(c) for c in wanted])
-        needed = [c for c in table_columns if c in wanted or (where is not None and c in where)]
-        # Arrow's own file system: with delta-rs's, which is Python, a reading thread that closes
-        # a file while the interpreter ends brings the whole process down.
-        files = pa_fs.SubTreeFileSystem(str(self._root / name), pa_fs.LocalFileSystem())
-        dataset = table.to_pyarrow_dataset(filesystem=files)
-        rows = dataset.scanner(columns=needed, batch_size=_BATCH).to_reader()
-        return pa.RecordBatchReader.from_batches(schema, _read(name, rows, schema, where))
+        files = scan.paths(table, self._root / name)
+        rows = scan.rows(files, needed, where, among)
+        return pa.RecordBatchReader.from_batches(schema, _read(name, rows, schema))
 
     # ------------------------------------------------------------------ changing
 
@@ -105,6 +113,8 @@ class LocalTables:
                 or the key would change.
         """
         if not self._exists(spec.name):
+            _refuse_folder(self._root)
+            retention = f"interval {self._retention_days} days"
             with _translated(spec.name):
                 DeltaTable.create(
                     str(self._root / spec.name),
@@ -112,8 +122,9 @@ class LocalTables:
                     name=spec.name,
                     description=spec.description,
                     configuration={
-                        "delta.deletedFileRetentionDuration": self._retention,
-                        "delta.logRetentionDuration": self._retention,
+                        "delta.deletedFileRetentionDuration": retention,
+                        "delta.logRetentionDuration": retention,
+                        "delta.checkpointInterval": str(upkeep.CHECKPOINT_EVERY),
                     },
                 )
         self._extend(spec)
@@ -163,23 +174,26 @@ class LocalTables:
         source = pa.concat_tables([_marked(wanted), gone])
         _refuse_double(spec, source)
         with _translated(spec.name):
-            (
-                table.merge(
-                    source,
-                    " AND ".join(f't."{k}" = s."{k}"' for k in spec.primary_key),
-                    source_alias="s",
-                    target_alias="t",
-                )
-                .when_matched_delete(f"s.{_GONE}")
-                .when_matched_update(
-                    {c: f's."{c}"' for c in wanted.schema.names}, predicate=f"NOT s.{_GONE}"
-                )
-                .when_not_matched_insert(
-                    {c: f's."{c}"' for c in wanted.schema.names}, predicate=f"NOT s.{_GONE}"
-                )
-                .execute()
-            )
+            ranges = self._touched(spec, table, source)
+            if ranges:
+                _merge(spec, table, source, ranges)
+            elif wanted.num_rows:
+                _write(table, wanted.to_reader(), "append")
         return self._open(spec.name).version()
+
+    def _touched(self, spec: TableSpec, table: DeltaTable, source: pa.Table) -> list[str]:
+        """Where the keys of ``source`` are: a condition for each file that has one of them.
+
+        Read first, for the library would hold in memory each file without a match.
+        """
+        column = "date" if any(c.name == "date" and not c.nullable for c in spec.columns) else None
+        files = scan.paths(table, self._root / spec.name)
+        found = scan.bounds(files, source.select(list(spec.primary_key)), column)
+        if column is None:
+            return ["true"] if found else []
+        return [
+            f"t.\"date\" >= DATE '{least}' AND t.\"date\" <= DATE '{most}'" for least, most in found
+        ]
 
     def replace(self, spec: TableSpec, rows: Rows) -> int:
         """Make ``rows`` the whole content: one commit. Raises as ``merge``."""
@@ -192,6 +206,17 @@ class LocalTables:
             table.restore(version)
         return self._open(name).version()
 
+    def compact(self, name: str) -> int:
+        """Put small files together where there are many. Returns the version now current."""
+        with _translated(name):
+            upkeep.compact(self._open(name))
+        return self._open(name).version()
+
+    def clean(self, name: str) -> None:
+        """Delete files that no version within the retention has."""
+        with _translated(name):
+            upkeep.clean(self._open(name), self._root / name, self._retention_days)
+
     def _write(
         self, spec: TableSpec, table: DeltaTable, rows: Rows, mode: Literal["append", "overwrite"]
     ) -> int:
@@ -199,7 +224,7 @@ class LocalTables:
         if stream.empty and mode == "append":
             return table.version()
         with _translated(spec.name, stream):
-            deltalake.write_deltalake(table, stream.reader(), mode=mode)
+            _write(table, stream.reader(), mode)
         return self._open(spec.name).version()
 
     def _exists(self, name: str) -> bool:
@@ -256,7 +281,12 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    arrays = [batch.column(f.name).cast(f.type) for f in schema]
+    columns = [batch.column(f.name) for f in schema]
+    # A column that is in no file yet comes as nulls of some type.
+    arrays = [
+        pa.nulls(len(c), f.type) if c.null_count == len(c) else c.cast(f.type)
+        for c, f in zip(columns, schema, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -296,30 +326,62 @@ def _check_unchanged(spec: TableSpec, table: DeltaTable) -> None:
         )
 
 
+def _refuse_folder(root: Path) -> None:
+    """The library breaks down over a folder whose name its addresses cannot have."""
+    found = sorted(set(_NOT_IN_A_FOLDER) & set(str(root)))
+    if found:
+        raise TableError(
+            Code.TABLE_WRITE_FAILED,
+            f"a table cannot lie in a folder with {' '.join(found)} in its name",
+            where=str(root),
+            expected=f"a path without any of {' '.join(_NOT_IN_A_FOLDER)}",
+            next_step="rename the folder, or move the project",
+        )
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def _write(
+    table: DeltaTable, rows: pa.RecordBatchReader, mode: Literal["append", "overwrite"]
+) -> None:
+    deltalake.write_deltalake(
+        table,
+        rows,
+        mode=mode,
+        target_file_size=upkeep.FILE_BYTES,
+        writer_properties=upkeep.writer(),
+    )
+
+
+def _merge(spec: TableSpec, table: DeltaTable, source: pa.Table, ranges: Sequence[str]) -> None:
+    columns = [c for c in source.schema.names if c != _GONE]
+    same = " AND ".join(f't."{k}" = s."{k}"' for k in spec.primary_key)
+    values = {c: f's."{c}"' for c in columns}
+    (
+        table.merge(
+            source,
+            f"{same} AND ({' OR '.join(f'({r})' for r in ranges)})",
+            source_alias="s",
+            target_alias="t",
+            # The bounds of the source rule files out.
+            streamed_exec=False,
+            writer_properties=upkeep.writer(),
+        )
+        .when_matched_delete(f"s.{_GONE}")
+        .when_matched_update(values, predicate=f"NOT s.{_GONE}")
+        .when_not_matched_insert(values, predicate=f"NOT s.{_GONE}")
+        .execute()
+    )
+
+
 # ---------------------------------------------------------------------- rows
 
 
-def _read(
-    name: str, rows: pa.RecordBatchReader, schema: pa.Schema, where: str | None
-) -> Iterator[pa.RecordBatch]:
+def _read(name: str, rows: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with _translated(name):
-        for batch in rows if where is None else _filtered(rows, schema.names, where):
+        for batch in rows:
             yield _cast(batch, schema)
-
-
-def _filtered(
-    rows: pa.RecordBatchReader, columns: Sequence[str], where: str
-) -> Iterator[pa.RecordBatch]:
-    import duckdb
-
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        # A stream, not the dataset: DuckDB's filters on text do not fit pyarrow's (2.0.0, 25.0).
-        connection.register("scanned", rows)
-        names = ", ".join(f'"{c}"' for c in columns)
-        relation = connection.sql(f"SELECT {names} FROM scanned WHERE {where}")  # noqa: S608
-        filtered: pa.RecordBatchReader = relation.to_arrow_reader(_BATCH)
-        yield from filtered
 
 
 def _checked(spec: TableSpec, schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -481,7 +543,10 @@ _SIGNS: tuple[tuple[str, Code, str], ...] = (
 )
 
 
-def _as_table_error(name: str, fault: Exception) -> TableError:
+def _as_table_error(name: str, fault: Exception) -> StorecastError:
+    full = disk.full(fault, f"table {name}")
+    if full is not None:
+        return full
     text = " ".join(str(fault).split())
     for sign, code, sentence in _SIGNS:
         if sign in text.lower():
