@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 import pyarrow as pa
@@ -12,25 +12,28 @@ from storecast.errors import Code, ContractError, SourceError
 from storecast.ingestion.bench import Workbench, listed
 from storecast.ingestion.contract import Feed, check, rejected
 from storecast.ingestion.merge import Unique
-from storecast.ports import Source
 
 TABLE = "rejected"
 """The bench's table of rejected rows."""
 
 
 def conflicting_rows(
-    bench: Workbench, source: Source, feed: Feed, rows: Unique
+    bench: Workbench, again: Iterable[pa.RecordBatch], feed: Feed, rows: Unique
 ) -> Iterator[pa.RecordBatch]:
     """The rows in conflict, as the source has them.
 
     They are read once more: to keep every row as it came, for the few that conflict, would
     double what is staged.
 
+    Args:
+        bench: where the staged rows are.
+        again: all rows that were read.
+        feed: what they are.
+        rows: the staged ones, one a key.
+
     Raises:
         SourceError: SOURCE_QUERY_FAILED where the source has changed since.
     """
-    if rows.conflicting == 0:
-        return
     columns = feed.schema.names
     wanted: pl.DataFrame = pl.DataFrame(
         bench.rows(
@@ -39,7 +42,7 @@ def conflicting_rows(
         )
     )
     found = 0
-    for batch in source.read(feed.relation, feed.sources):
+    for batch in again:
         checked = check(batch, feed)
         accepted: pl.DataFrame = pl.DataFrame(checked.accepted)
         places = accepted.with_row_index("place").join(

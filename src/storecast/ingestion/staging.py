@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 import polars as pl
@@ -17,7 +17,7 @@ from storecast.ingestion import quarantine
 from storecast.ingestion.bench import Workbench
 from storecast.ingestion.contract import Feed, check
 from storecast.ingestion.merge import Unique, unique
-from storecast.ports import Source
+from storecast.ports import Source, Span
 from storecast.runs import Run
 
 _FLUSH = 4
@@ -27,38 +27,80 @@ PERIODS = "periods"
 _PERIODS_SCHEMA = pa.schema([("day", pa.date32()), ("label", pa.date32())])
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One reading of a relation.
+
+    Attributes:
+        span: what the source is asked for; None is everything.
+        keeps: which rows of a batch count, since a source may give more than it was asked for;
+            None is all.
+    """
+
+    span: Span | None = None
+    keeps: Callable[[pa.RecordBatch], pa.Array] | None = None
+
+    def rows(self, source: Source, feed: Feed) -> Iterator[pa.RecordBatch]:
+        """The rows that count, as the source has them."""
+        for batch in source.read(feed.relation, feed.sources, self.span):
+            kept = batch if self.keeps is None else batch.filter(self.keeps(batch))
+            if kept.num_rows:
+                yield kept
+
+
 @dataclass
 class Staged:
-    """A feed whose rows lie in the bench's table ``name``."""
+    """A feed whose rows lie in the bench's table ``name``.
+
+    Attributes:
+        passes: the readings that gave them.
+        schema: of the rows as the source has them; None where none came.
+    """
 
     feed: Feed
     name: str
     read: int = 0
     rejected: int = 0
     amount: Decimal = Decimal(0)
+    passes: list[Pass] = field(default_factory=list)
+    schema: pa.Schema | None = None
+
+    def again(self, source: Source) -> Iterator[pa.RecordBatch]:
+        """The same rows once more, as the source has them."""
+        for reading in self.passes:
+            yield from reading.rows(source, self.feed)
 
 
-def stage(bench: Workbench, source: Source, feed: Feed, run: Run) -> Staged:
+def stage(
+    bench: Workbench, source: Source, feed: Feed, run: Run, reading: Pass | None = None
+) -> Staged:
     """Read a feed: what the contract accepts to the bench, the rest to the quarantine."""
-    name = _staged_name(feed)
-    staged = Staged(feed, name)
-    bench.append(name, _empty(feed.schema))
+    staged = Staged(feed, _staged_name(feed))
+    bench.append(staged.name, _empty(feed.schema))
+    read_more(bench, source, staged, run, reading or Pass())
+    return staged
+
+
+def read_more(bench: Workbench, source: Source, staged: Staged, run: Run, reading: Pass) -> None:
+    """Read more rows of a staged feed."""
+    feed = staged.feed
+    staged.passes.append(reading)
     accepted: list[pa.RecordBatch] = []
-    for batch in _ahead(source.read(feed.relation, feed.sources)):
+    for batch in _ahead(reading.rows(source, feed)):
         result = check(batch, feed)
+        staged.schema = batch.schema
         staged.read += batch.num_rows
         accepted.append(result.accepted)
-        _reject(bench, staged, result.rejected)
+        reject(bench, staged, result.rejected)
         if "sales" in feed.schema.names:
             staged.amount += pc.sum(result.accepted["sales"]).as_py() or 0
         if len(accepted) == _FLUSH:
-            bench.append(name, accepted)
+            bench.append(staged.name, accepted)
             accepted = []
             run.progress(f"reading {feed.relation}", staged.read)
     if accepted:
-        bench.append(name, accepted)
+        bench.append(staged.name, accepted)
     run.progress(f"reading {feed.relation}", staged.read)
-    return staged
 
 
 def one_a_key(bench: Workbench, source: Source, staged: Staged, max_rejected: float) -> Unique:
@@ -69,10 +111,21 @@ def one_a_key(bench: Workbench, source: Source, staged: Staged, max_rejected: fl
         SourceError: SOURCE_QUERY_FAILED where the source has changed since.
     """
     rows = unique(bench, staged.feed, staged.name)
-    for batch in quarantine.conflicting_rows(bench, source, staged.feed, rows):
-        _reject(bench, staged, batch)
+    reject_conflicting(bench, source, staged, rows)
     quarantine.refuse_too_many(bench, staged.feed, staged.read, staged.rejected, max_rejected)
     return rows
+
+
+def reject_conflicting(bench: Workbench, source: Source, staged: Staged, rows: Unique) -> None:
+    """Rows in conflict to the quarantine.
+
+    Raises:
+        SourceError: SOURCE_QUERY_FAILED where the source has changed since.
+    """
+    if rows.conflicting:
+        again = staged.again(source)
+        for batch in quarantine.conflicting_rows(bench, again, staged.feed, rows):
+            reject(bench, staged, batch)
 
 
 def label_periods(bench: Workbench, tables: Iterable[str], frequency: Frequency) -> None:
@@ -80,7 +133,12 @@ def label_periods(bench: Workbench, tables: Iterable[str], frequency: Frequency)
     days = " UNION ".join(f"SELECT DISTINCT date FROM {name}" for name in tables)
     if PERIODS in bench.tables():
         days = f"({days}) EXCEPT SELECT day FROM {PERIODS}"
-    frame: pl.DataFrame = pl.DataFrame(bench.rows(days))
+    label_days(bench, bench.rows(days)["date"], frequency)
+
+
+def label_days(bench: Workbench, days: pa.Array | pa.ChunkedArray, frequency: Frequency) -> None:
+    """Label each of ``days``, which have no label yet, by its period."""
+    frame: pl.DataFrame = pl.DataFrame({"date": pl.Series(days, dtype=pl.Date)})
     labelled = frame.select(day="date", label=frequency.labels(frequency.ordinals("date"))).cast(
         pl.Date
     )
@@ -88,7 +146,8 @@ def label_periods(bench: Workbench, tables: Iterable[str], frequency: Frequency)
     bench.append(PERIODS, rows or _empty(_PERIODS_SCHEMA))
 
 
-def _reject(bench: Workbench, staged: Staged, rows: pa.RecordBatch) -> None:
+def reject(bench: Workbench, staged: Staged, rows: pa.RecordBatch) -> None:
+    """Rejected rows of a feed to the quarantine."""
     if rows.num_rows == 0 and quarantine.TABLE in bench.tables():
         return
     staged.rejected += rows.num_rows
