@@ -230,8 +230,8 @@ class TestWhatIsMissing:
 class TestInstalling:
     def test_the_download_is_announced_before_it_begins(self, machine: Machine) -> None:
         machine.python("python3", "3.11.7")
-        assert "about 420 MB will be downloaded" in machine.run().stdout.splitlines()[0]
-        assert "up to 520 MB will be downloaded" in machine.run("--dev").stdout.splitlines()[0]
+        assert "about 410 MB will be downloaded" in machine.run().stdout.splitlines()[0]
+        assert "up to 1180 MB will be downloaded" in machine.run("--dev").stdout.splitlines()[0]
 
     def test_check_changes_nothing(self, machine: Machine) -> None:
         machine.python("python3", "3.11.7")
@@ -240,25 +240,37 @@ class TestInstalling:
 
     def test_by_the_constraints(self, machine: Machine) -> None:
         machine.python("python3", "3.11.7", old_pip=True)
-        made, pip, packages = machine.set_up("--dev")
+        made, pip, torch, packages = machine.set_up("--dev")
         assert made == "venv"
         assert pip.endswith("--upgrade pip>=25.1")
-        assert packages.endswith("--constraint constraints.txt --group dev --editable .")
+        assert "--constraint constraints.txt" in torch
+        assert torch.endswith("https://download.pytorch.org/whl/cpu torch"), "no gigabytes of CUDA"
+        assert "--constraint constraints.txt" in packages
+        assert packages.endswith("--group dev --editable .[all]")
+
+    def test_macos_has_one_torch(self, machine: Machine) -> None:
+        machine.platform("Darwin", "arm64")
+        machine.python("python3", "3.12.2")
+        _, torch, packages = machine.set_up("--neural")
+        assert torch.endswith("constraints.txt torch")
+        assert packages.endswith("--editable .[xgboost,neural]")
 
     def test_a_second_time_does_nothing(self, machine: Machine) -> None:
         machine.python("python3", "3.11.7")
-        assert len(machine.set_up("--dev")) == 2
+        assert len(machine.set_up("--dev")) == 3
         assert machine.set_up("--dev") == []
+        assert machine.set_up("--neural") == []
         assert machine.set_up() == [], "what the tests need has all that the demo needs"
 
-    def test_the_tools_of_the_tests_are_added_and_kept(self, machine: Machine) -> None:
+    @pytest.mark.parametrize(("more", "what"), [("--neural", "neural]"), ("--dev", "--group dev")])
+    def test_what_is_added_is_kept(self, machine: Machine, more: str, what: str) -> None:
         machine.python("python3", "3.11.7")
         machine.set_up()
-        (added,) = machine.set_up("--dev")
-        assert "--group dev" in added
+        _, added = machine.set_up(more)
+        assert what in added
         (machine.home / "constraints.txt").write_text("numpy==2.4.7\n")
-        (renewed,) = machine.set_up()
-        assert "--group dev" in renewed
+        _, renewed = machine.set_up()
+        assert what in renewed
 
     @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
     def test_new_requirements_are_installed_in_place(self, machine: Machine, name: str) -> None:

@@ -14,9 +14,9 @@
 # package half-written that it then takes for whole.
 set -eu
 
-MAIN_MB=430        # wheels for Linux x86_64 and CPython 3.11
-NEURAL_MB=780
-DEV_MB=1500
+MAIN_MB=410        # wheels for Linux x86_64 and CPython 3.11
+NEURAL_MB=610
+DEV_MB=1180
 NEEDED_KB=2500000  # .venv at its largest, the wheels it is made from included
 MORE_KB=2500000    # what torch, Spark and the like need beside it
 # Without it a Linux machine gets torch's CUDA build, gigabytes that most laptops cannot use.
