@@ -36,6 +36,8 @@ class Recipe:
     """All that decides what a model becomes, given a history and a cutoff.
 
     ``parameters`` are JSON-able; ``mask`` holds spans of days, both ends inclusive.
+    ``accelerator`` (auto, cpu, gpu) says where torch computes: it is no part of what a model is,
+    nor of the digest, nor of the JSON.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Recipe:
     feature_version: int = FEATURE_VERSION
     training_from: date = date(1900, 1, 1)
     mask: tuple[tuple[date, date], ...] = ()
+    accelerator: str = field(default="auto", compare=False)
 
     @property
     def digest(self) -> str:
@@ -98,7 +101,9 @@ class Configured(Protocol):
         """Its parameters."""
 
 
-def recipes_of(models: Sequence[Configured], rules: SeriesRules) -> list[Recipe]:
+def recipes_of(
+    models: Sequence[Configured], rules: SeriesRules, accelerator: str = "auto"
+) -> list[Recipe]:
     """The recipes of the configured models, as the series' rules make them."""
     return [
         Recipe(
@@ -107,6 +112,7 @@ def recipes_of(models: Sequence[Configured], rules: SeriesRules) -> list[Recipe]
             parameters=model.parameters,
             training_from=rules.training_from,
             mask=rules.mask,
+            accelerator=accelerator,
         )
         for model in models
     ]
@@ -143,15 +149,19 @@ def forecaster_class(kind: str) -> type[Forecaster]:
         ModelError: MODEL_UNKNOWN.
     """
     from storecast.models.baselines import LocalLevel, SeasonalNaive
-    from storecast.models.boosted import LightGBM
+    from storecast.models.boosted import LightGBM, XGBoost
+    from storecast.models.neural import NBEATS, TFT
     from storecast.models.statistical import ETS, Theta
 
     own: dict[str, type[Forecaster]] = {
         SeasonalNaive.kind: SeasonalNaive,
         LocalLevel.kind: LocalLevel,
         LightGBM.kind: LightGBM,
+        XGBoost.kind: XGBoost,
         ETS.kind: ETS,
         Theta.kind: Theta,
+        NBEATS.kind: NBEATS,
+        TFT.kind: TFT,
     }
     if kind in own:
         return own[kind]
@@ -185,7 +195,8 @@ def parameters_of(
     """The defaults with a model's own parameters over them.
 
     A value has the kind of its default: a text, a whole number, a number; where the default is
-    None (chosen by the series), a positive whole number or a list of such.
+    None (chosen by the series), a positive whole number or a list of such; where it is a tuple,
+    one of its texts, of which the first is the default.
 
     Raises:
         ModelError: MODEL_FAILED where a parameter is not the model's, or of another kind.
@@ -206,10 +217,17 @@ def parameters_of(
                 Code.MODEL_FAILED,
                 f"parameter {key!r} of model {name!r} cannot be {value!r}",
                 where=f"models: {name}.{key}",
-                expected=f"a value like the default, {defaults[key]!r}",
+                expected=_like(defaults[key]),
                 found=repr(value),
             )
-    return {**defaults, **parameters}
+    usual = {key: d[0] if isinstance(d, tuple) else d for key, d in defaults.items()}
+    return {**usual, **parameters}
+
+
+def _like(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " or ".join(map(repr, default))
+    return f"a value like the default, {default!r}"
 
 
 def _fits(value: Any, default: Any) -> bool:
@@ -218,6 +236,8 @@ def _fits(value: Any, default: Any) -> bool:
     if default is None:
         several = value if isinstance(value, list) and value else [value]
         return all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in several)
+    if isinstance(default, tuple):
+        return value in default
     if isinstance(default, str):
         return isinstance(value, str)
     whole = isinstance(default, int)
