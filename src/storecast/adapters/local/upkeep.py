@@ -23,8 +23,8 @@ CHECKPOINT_EVERY: Final = 10
 """Commits that a reader of the log must read one by one, at most."""
 
 _WHOLE = FILE_BYTES * 3 // 4
-_SMALL = FILE_BYTES // 4
-_MANY = 16
+SMALL = FILE_BYTES // 4
+MANY = 16
 _DAY = 86_400.0
 
 
@@ -36,8 +36,8 @@ def writer() -> WriterProperties:
 def compact(table: DeltaTable) -> None:
     """Put small files together where there are many: one commit, or none."""
     actions: pa.Table = pa.table(table.get_add_actions())
-    small = [size for size in actions["size_bytes"].to_pylist() if size < _SMALL]
-    if len(small) > _MANY:
+    small = [size for size in actions["size_bytes"].to_pylist() if size < SMALL]
+    if len(small) > MANY:
         table.optimize.compact(
             target_size=_WHOLE, max_concurrent_tasks=1, writer_properties=writer()
         )

@@ -68,3 +68,51 @@ def table_not_found(name: str, there: Sequence[str], place: str, where: str) -> 
         expected=", ".join(there[:20]) or "at least one table",
         found=name,
     )
+
+
+def name_parts(name: str, opening: str = '"', closing: str = '"') -> list[str]:
+    """The parts of a dotted name, each as it is once its quotes are off.
+
+    A dot within quotes parts nothing, a doubled closing quote is one: ``[a.b].[c]]d]`` is
+    ``a.b`` and ``c]d``.
+    """
+    parts, part, place, inside = [], "", 0, False
+    while place < len(name):
+        letter = name[place]
+        if inside:
+            if letter == closing and name[place + 1 : place + 2] == closing:
+                part, place = part + closing, place + 1
+            elif letter == closing:
+                inside = False
+            else:
+                part += letter
+        elif letter == opening and not part.strip():
+            part, inside = "", True
+        elif letter == ".":
+            parts.append(part)
+            part = ""
+        else:
+            part += letter
+        place += 1
+    return [p for p in [*parts, part] if p]
+
+
+def resolved(
+    parts: Sequence[str], there: Sequence[tuple[str, str]], database: str
+) -> tuple[str, str] | None:
+    """The (schema, table) that a name means: to the letter, or but for case.
+
+    Args:
+        parts: of the name.
+        there: what there is, what a bare name means first.
+        database: the one that the tables are in.
+
+    A name with dots and without quotes is understood too, whatever its dots mean.
+    """
+    wanted = ".".join(parts)
+    for exact in (True, False):
+        for schema, table in there:
+            forms = (table, f"{schema}.{table}", f"{database}.{schema}.{table}")
+            if wanted in forms if exact else wanted.lower() in (f.lower() for f in forms):
+                return schema, table
+    return None
