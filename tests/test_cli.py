@@ -45,7 +45,6 @@ def test_every_command_of_the_surface_exists() -> None:
         (["monitor"], "monitor"),
         (["models", "promote", "1"], "models promote"),
         (["models", "rollback"], "models rollback"),
-        (["validate", "--audit-leakage"], "--audit-leakage"),
         (["forecast", "--input", "x.csv"], "--input"),
     ],
 )

@@ -59,7 +59,6 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
         ("platform", "databricks"),
         ("platform", "spark"),
         ("validation.compare_from", [None, "2021-01-01"]),
-        ("validation.align", "series_end"),
         ("models", ["seasonal_naive", "tft"]),
         ("models", ["seasonal_naive", {"name": "tide", "darts": "TiDEModel"}]),
         ("gate", {"windows": 6}),

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # One numeric thread per process, before any library that would start more: as many threads as
 # cores slow each other down ten-fold beside any other busy process.
@@ -151,30 +151,46 @@ def _ingest(settings: Settings, full: bool) -> Any:
     return result.as_dict(), 0
 
 
+_AUDITS: dict[str | None, Literal["off", "fast", "every", "full"]] = {
+    None: "fast",
+    "every": "every",
+    "full": "full",
+    "off": "off",
+}
+
+
 @_command(cli, "validate")
 @click.option("--models", metavar="A,B", help="Only these of the configured models.")
 @click.option(
     "--audit-leakage",
     is_flag=False,
-    flag_value="true",
+    flag_value="every",
     metavar="[full|off]",
-    help="Not served yet: prove that no forecast depends on what came later.",
+    help="Prove that no forecast depends on what came later: every model at three cutoffs (alone), "
+    "everything (=full), or nothing (=off). Without it, the fast models at one cutoff.",
 )
 def _validate(settings: Settings, models: str | None, audit_leakage: str | None) -> Any:
     """Backtest every configured model by strict walk-forward; print the leaderboard."""
     import storecast
 
-    if audit_leakage is not None:
-        raise NotServedError.of("validate --audit-leakage")
+    if audit_leakage not in _AUDITS:
+        raise ConfigurationError(
+            Code.USAGE,
+            f"--audit-leakage={audit_leakage} is no level",
+            expected="--audit-leakage, --audit-leakage=full or --audit-leakage=off",
+            found=str(audit_leakage),
+        )
     chosen = [m.strip() for m in models.split(",") if m.strip()] if models else None
-    result = storecast.validate(settings.load(), models=chosen)
+    result = storecast.validate(settings.load(), models=chosen, audit=_AUDITS[audit_leakage])
     _say_result(settings, "validate", result)
-    return result.as_dict(), 0
+    return result.as_dict(), 3 if result.leaking else 0
 
 
 @_command(cli, "deploy")
 @click.option("--model", metavar="NAME", help="This validated model instead of the best.")
-@click.option("--force", is_flag=True, help="Deploy what was not validated all the same.")
+@click.option(
+    "--force", is_flag=True, help="Deploy what was not validated or audited all the same."
+)
 def _deploy(settings: Settings, model: str | None, force: bool) -> Any:
     """Fit on the whole span, pack, register, and move the alias Champion."""
     import storecast

@@ -345,12 +345,17 @@ class Validation(Section):
     metric: Literal["wape", "mase", "rmsse", "sql", "wql"] = "wape"
     baseline: Text = "seasonal_naive"
     compare_from: Annotated[tuple[date | None, ...], _unserved((None,))] = (None,)
-    align: Annotated[Literal["calendar", "series_end"], _unserved("calendar")] = "calendar"
+    align: Literal["calendar", "series_end"] = "calendar"
 
     @model_validator(mode="after")
     def _warmup(self) -> Self:
         if self.warmup >= self.windows:
             raise ValueError("windows include the warmup: windows must be the larger")
+        if self.align == "series_end" and not isinstance(self.step, int):
+            raise ValueError(
+                "align: series_end goes back from each store's own end: step must be a number of "
+                f"periods, not {self.step}"
+            )
         return self
 
 
@@ -481,8 +486,23 @@ class Config(Section):
         strangers = [n for n in self.series.closed_when if n not in known]
         if strangers:
             raise ValueError(f"series.closed_when names {strangers}, no known covariate")
+        self._check_alignment()
         self._check_calendar()
         return self
+
+    def _check_alignment(self) -> None:
+        """Each store's dates are moved by its own end: days of the calendar cannot be kept."""
+        if self.validation.align == "calendar":
+            return
+        stores = self.source.stores
+        given = {
+            "series.mask": bool(self.series.mask),
+            "source.stores.valid_from": stores is not None and stores.valid_from is not None,
+            "known_at": any(k.known_at for t in self.source.covariates for k in t.known.values()),
+        }
+        refused = [name for name, there in given.items() if there]
+        if refused:
+            raise ValueError(f"validation.align: series_end does not go with {refused}")
 
     def _check_calendar(self) -> None:
         stores = self.source.stores

@@ -85,7 +85,9 @@ def test_the_tables_hold_every_forecast_and_the_scores_that_follow(
     assert {line.model: line.wape for line in result.leaderboard} == pytest.approx(wapes)
     assert result.leaderboard[0].model == min(wapes, key=lambda m: wapes[m])
     scores = table(made, "backtest_scores")
-    assert set(scores["scope"]) == {"overall", "cutoff", "store", "segment", "step"}
+    assert set(scores["scope"]) == {
+        "overall", "cutoff", "store", "segment", "step", "cutoff_segment",
+    }  # fmt: skip
     assert set(scores.filter(pl.col("scope") == "store")["member"]) == {"001", "1", "é"}
     assert set(scores.filter(pl.col("scope") == "step")["member"]) == {"1", "2", "3", "4"}
     assert {line.n_scored for line in result.leaderboard} == {3 * 3 * 2}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from storecast.errors import Code, ConfigurationError, ModelError
+from storecast.backtest.audit import Verdict
+from storecast.errors import Code, ConfigurationError, ModelError, Refusal
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
 
@@ -21,12 +22,20 @@ class Validated:
         recipes: of its models, by name.
         conformals: each model's calibration by all windows, whose targets are complete by now.
         scores: one row a model, overall: ``model`` and a column a metric.
+        verdicts: of the leak audit, by the models that it tried.
+        audited: False where the audit was turned off.
     """
 
     validation_id: str
     recipes: Mapping[str, Recipe]
     conformals: Mapping[str, Conformal]
     scores: pl.DataFrame
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    audited: bool = True
+
+    def failed(self, model: str) -> bool:
+        """Whether the leak audit says no to a model."""
+        return model in self.verdicts and self.verdicts[model].failed
 
     def score(self, model: str, metric: str) -> float | None:
         """A model's overall score; None where it has none."""
@@ -75,6 +84,7 @@ def choose(
         if (score := validated.score(name, metric)) is not None
         and name in current
         and current[name].digest == recipe.digest
+        and (name == baseline or not validated.failed(name))
     }
     bar = scored.get(baseline)
     if bar is None:
@@ -94,6 +104,35 @@ def choose(
         )
         return Choice(current[baseline], True, reason)
     return Choice(current[best], True, f"{best} was the most accurate of {len(scored)} models")
+
+
+def check_audit(validated: Validated, model: str) -> None:
+    """Refuse a validated model that no leak audit has passed.
+
+    Raises:
+        Refusal: LEAK_AUDIT_MISSING, LEAK_FOUND.
+    """
+    verdict = validated.verdicts.get(model)
+    if verdict is not None and verdict.passed:
+        return
+    where = f"validation {validated.validation_id}"
+    if verdict is not None and verdict.failed:
+        raise Refusal(
+            Code.LEAK_FOUND,
+            f"the leak audit failed {model}: {verdict.sentence()}",
+            where=where,
+            expected="forecasts that depend on the past alone",
+            next_step="mend the model or the attribute; or deploy it all the same with --force",
+        )
+    raise Refusal(
+        Code.LEAK_AUDIT_MISSING,
+        f"no leak audit has passed {model}"
+        + (f": {verdict.sentence()}" if verdict is not None else ""),
+        where=where,
+        expected="a validation whose leak audit passed it",
+        found="an audit that was turned off" if not validated.audited else "no verdict on it",
+        next_step="storecast validate --audit-leakage; or deploy it all the same with --force",
+    )
 
 
 def _asked(validated: Validated, configured: Sequence[Recipe], model: str, force: bool) -> Choice:

@@ -14,8 +14,10 @@ import polars as pl
 from storecast import registry, runs
 from storecast.artifact.save import save
 from storecast.artifact.unified import UnifiedForecaster, fingerprint
-from storecast.deployment.choice import Choice, Validated, choose
-from storecast.errors import Code, ModelError, StorecastError
+from storecast.backtest.audit import Verdict
+from storecast.core.alignment import SERIES_END
+from storecast.deployment.choice import Choice, Validated, check_audit, choose
+from storecast.errors import Code, ModelError, Refusal, StorecastError
 from storecast.history import load_history
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
@@ -46,6 +48,7 @@ class DeployResult:
         score, baseline_score: overall, lower is better; None where undefined.
         wape, baseline_wape: the same by WAPE.
         baseline: the baseline's name.
+        audit: what the leak audit says of the champion's recipe; None: nothing.
     """
 
     run_id: str
@@ -64,6 +67,7 @@ class DeployResult:
     wape: float | None
     baseline_wape: float | None
     baseline: str
+    audit: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, dates as ISO texts."""
@@ -80,6 +84,14 @@ class DeployResult:
             self.accuracy(),
             self.reason,
             f"{moved} ({self.model}, fitted on {self.stores:,} stores up to {self.cutoff})",
+            *self._forced(),
+        ]
+
+    def _forced(self) -> list[str]:
+        if self.audit == "passed":
+            return []
+        return [
+            f"forced: the leak audit has not passed {self.model} ({self.audit or 'not audited'})"
         ]
 
     def accuracy(self) -> str:
@@ -106,9 +118,11 @@ def deploy(project: Project, *, model: str | None = None, force: bool = False) -
     Args:
         project: what ``storecast.load`` gave.
         model: a configured model, instead of the best.
-        force: deploy ``model`` even if it was not validated.
+        force: deploy even what was not validated, or what no leak audit has passed; the champion
+            says so.
 
     Raises:
+        Refusal: LEAK_AUDIT_MISSING, LEAK_FOUND, BENCHMARK_ALIGNMENT.
         ModelError: NOT_VALIDATED, RECIPE_NOT_VALIDATED, MODEL_UNKNOWN, MODEL_FAILED.
         RegistryError: ALIAS_NOT_SET, REGISTRY_UNREACHABLE.
         StorecastError: NOTHING_INGESTED, HISTORY_TOO_SHORT.
@@ -124,6 +138,8 @@ def deploy(project: Project, *, model: str | None = None, force: bool = False) -
             model=model,
             force=force,
         )
+        if choice.validated and not force:
+            check_audit(validated, choice.recipe.name)
         history = load_history(run, project)
         frequency = history.rules.frequency
         cutoff = frequency.last_day(frequency.complete(history.through))
@@ -134,6 +150,7 @@ def deploy(project: Project, *, model: str | None = None, force: bool = False) -
             "recipe": choice.recipe.digest,
             "validation_id": validated.validation_id,
             "validated": str(choice.validated).lower(),
+            "audit": _audit_of(validated, choice) or "none",
             "cutoff": cutoff.isoformat(),
             "fingerprint": fingerprint(history, cutoff),
         }
@@ -156,6 +173,8 @@ def deploy(project: Project, *, model: str | None = None, force: bool = False) -
             mlflow_run_id=champion.mlflow_run_id,
             unchanged=unchanged,
             cutoff=cutoff.isoformat(),
+            audit=_audit_of(validated, choice),
+            forced=force,
         )
         return _result(run, config, validated, choice, champion, cutoff, unchanged)
 
@@ -192,7 +211,13 @@ def _result(
         wape=validated.score(name, "wape") if known else None,
         baseline_wape=validated.score(baseline, "wape"),
         baseline=baseline,
+        audit=_audit_of(validated, choice),
     )
+
+
+def _audit_of(validated: Validated, choice: Choice) -> str | None:
+    verdict = validated.verdicts.get(choice.recipe.name) if choice.validated else None
+    return None if verdict is None else verdict.status
 
 
 def _same(champion: ModelVersion, made_from: dict[str, str]) -> bool:
@@ -221,7 +246,7 @@ def _whole(project: Project, champion: ModelVersion) -> bool:
 
 
 def _newest_validation(run: Run, project: Project) -> Validated:
-    """Raises ModelError NOT_VALIDATED where no validation has completed."""
+    """Raises NOT_VALIDATED where no validation has completed, BENCHMARK_ALIGNMENT."""
     newest = runs.newest(project, "validate")
     if newest is None or not run.has("backtest_scores"):
         raise ModelError(
@@ -231,6 +256,17 @@ def _newest_validation(run: Run, project: Project) -> Validated:
             next_step="storecast validate",
         )
     told = newest["details"]
+    if told.get("align") == SERIES_END:
+        raise Refusal(
+            Code.BENCHMARK_ALIGNMENT,
+            "the newest validation is aligned by each store's own end: a benchmark, which leaks "
+            "across stores",
+            where=f"validation {told['validation_id']}",
+            expected="validation.align: calendar",
+            found=SERIES_END,
+            next_step="set validation.align: calendar in storecast.yaml, then storecast validate",
+        )
+    audit = told.get("audit") or {"level": "off", "verdicts": {}}
     scores = _read(run, "backtest_scores").filter(
         (pl.col("validation_id") == told["validation_id"]) & (pl.col("scope") == "overall")
     )
@@ -239,6 +275,8 @@ def _newest_validation(run: Run, project: Project) -> Validated:
         recipes={n: Recipe.from_json(json.dumps(r)) for n, r in told["recipes"].items()},
         conformals={n: Conformal.from_json(json.dumps(c)) for n, c in told["conformals"].items()},
         scores=scores,
+        verdicts={n: Verdict.from_dict(v) for n, v in audit["verdicts"].items()},
+        audited=audit["level"] != "off",
     )
 
 

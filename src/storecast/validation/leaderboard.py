@@ -26,7 +26,8 @@ class Line:
     """One model of the leaderboard; a metric is None where it is undefined.
 
     ``spread`` is the lowest and highest value of the chosen metric over the cutoffs, ``gain`` the
-    share of the baseline's value by which the model's is lower (negative: higher).
+    share of the baseline's value by which the model's is lower (negative: higher), ``audit`` the
+    leak audit's verdict in one word; None where it was not audited.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Line:
     n_filled: int
     spread: tuple[float, float] | None
     gain: float | None
+    audit: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -86,7 +88,8 @@ def scored(frame: pl.DataFrame, rules: SeriesRules, warmup: Sequence[date]) -> p
     """Every score of a validation.
 
     Overall, by cutoff, by store and by segment a window counts up to the next cutoff; by step,
-    to the end of its horizon. All but the segments are of the headline stores.
+    to the end of its horizon. All but the segments are of the headline stores. A member of
+    ``cutoff_segment`` is the cutoff, a space, and the segment as its scope has it.
 
     Args:
         frame: model, cutoff, compared, segment, the columns of ``metrics.score``, the segment
@@ -100,17 +103,19 @@ def scored(frame: pl.DataFrame, rules: SeriesRules, warmup: Sequence[date]) -> p
     rows = frame.filter(~pl.col("cutoff").is_in(list(warmup)))
     part = rows.filter("compared")
     headline = pl.col("segment").is_in(HEADLINE)
+    by_segment = [(part, pl.col("segment"))]
+    for attribute in rules.segments:
+        known = part.filter(headline & pl.col(attribute).is_not_null())
+        by_segment.append((known, pl.format(attribute + "={}", pl.col(attribute))))
     scopes: list[tuple[str, pl.DataFrame, pl.Expr]] = [
         ("overall", part.filter(headline), pl.lit("all")),
         ("cutoff", part.filter(headline), pl.col("cutoff").cast(pl.String)),
         ("store", part.filter(headline), pl.col("store_id")),
         ("step", rows.filter(headline), pl.col("step").cast(pl.String)),
-        ("segment", part, pl.col("segment")),
     ]
-    for attribute in rules.segments:
-        known = part.filter(headline & pl.col(attribute).is_not_null())
-        member = pl.format(attribute + "={}", pl.col(attribute))
-        scopes.append(("segment", known, member))
+    for given, member in by_segment:
+        scopes.append(("segment", given, member))
+        scopes.append(("cutoff_segment", given, pl.format("{} {}", pl.col("cutoff"), member)))
     wanted = ("model", "scope", "member", *METRICS, "n_scored", "n_filled")
     return pl.concat(
         metrics.score(given.with_columns(member=member), rules, by=["model", "member"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from importlib.resources import files
@@ -16,21 +16,23 @@ import polars as pl
 import storecast
 from storecast import runs
 from storecast.artifact.unified import fingerprint
-from storecast.backtest.tasks import Outcome, backtest, calibrated, calibration_errors
+from storecast.backtest.road import calibrations, walk_forward
+from storecast.backtest.tasks import Outcome, backtest
+from storecast.core.alignment import SERIES_END, by_series_end, moved_back
 from storecast.core.schema import METRICS
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.history import load_history
 from storecast.models.base import Recipe, recipes_of
-from storecast.models.calibration import Conformal
 from storecast.tracking import ModelRecord, Tracking, record_validation
 from storecast.validation.leaderboard import WARMUP, Line, compared, leaderboard, scored
+from storecast.validation.leakage import Audit, Audited, Level, audited
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
     from storecast.config import Config
-    from storecast.core.panel import History
+    from storecast.core.panel import History, SeriesRules
     from storecast.project import Project
     from storecast.runs import Run
 
@@ -47,7 +49,8 @@ class ValidationResult:
         run_id: of the run.
         validation_id: follows from data, recipes, windows and code.
         leaderboard: one line a model, the best first.
-        best: the best model's name; the baseline's where nothing beats it.
+        best: the best model's name, of those that the leak audit did not fail; the baseline's
+            where nothing beats it.
         baseline: the baseline's name.
         metric: by which they are ordered.
         cutoffs: of the scored windows, ascending.
@@ -56,6 +59,8 @@ class ValidationResult:
         failures: model to what went wrong, where its share was filled.
         perfect_foresight: known covariates whose future may be better than was known.
         reused: whether all of it stood in the tables already.
+        audit: what the leak audit says of the models.
+        align: how cutoffs lie, ``calendar`` or ``series_end``.
     """
 
     run_id: str
@@ -70,11 +75,20 @@ class ValidationResult:
     failures: Mapping[str, str]
     perfect_foresight: tuple[str, ...]
     reused: bool
+    audit: Audit
+    align: str
+
+    @property
+    def leaking(self) -> tuple[str, ...]:
+        """Models that the leak audit failed."""
+        return tuple(line.model for line in self.leaderboard if self.audit.failed(line.model))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, dates as ISO texts."""
         return {
             **asdict(self),
+            "audit": self.audit.as_dict(),
+            "leaking": list(self.leaking),
             "windows": len(self.cutoffs) + len(self.warmup),
             "cutoffs": [day.isoformat() for day in self.cutoffs],
             "warmup": [day.isoformat() for day in self.warmup],
@@ -88,6 +102,11 @@ class ValidationResult:
             f"{self._verdict()} ({len(self.cutoffs)} forecasts made in the past, from {first} to "
             f"{last}, {self.horizon} periods ahead)"
         ]
+        if self.align == SERIES_END:
+            told.append(
+                "aligned by each store's own end (series_end): a benchmark alone, since a model "
+                "may know of other stores what came later; deploy refuses it"
+            )
         told += [self._told(line) for line in self.leaderboard]
         told += [
             f"{name} failed, its share was filled: {why}" for name, why in self.failures.items()
@@ -97,11 +116,15 @@ class ValidationResult:
                 f"perfect foresight: of {', '.join(self.perfect_foresight)} only the latest "
                 "version is kept, so the past's forecasts may have known it better"
             )
+        if self.align != SERIES_END:
+            told += self.audit.sentences()
         if self.reused:
             told.append("nothing has changed since this validation was made: taken from the tables")
         return told
 
     def _verdict(self) -> str:
+        if self.audit.failed(self.best):
+            return "no model passed the leak audit"
         if self.best == self.baseline:
             return f"nothing beats the baseline {self.baseline}"
         gain = self.leaderboard[0].gain
@@ -121,7 +144,8 @@ class ValidationResult:
         if shown:
             shown[0] += spread
         filled = f", {line.n_filled} of {line.n_scored} filled" if line.n_filled else ""
-        return f"{line.model}: {', '.join(shown) or 'no score'}{filled}"
+        mark = ", LEAK AUDIT FAILED" if self.audit.failed(line.model) else ""
+        return f"{line.model}: {', '.join(shown) or 'no score'}{filled}{mark}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +157,8 @@ class Plan:
     baseline: Recipe
     cutoffs: tuple[date, ...]
     warmup: int
+    shifts: pl.DataFrame | None = None
+    """By how many periods each store was moved (``align: series_end``)."""
 
     @property
     def fed(self) -> tuple[date, ...]:
@@ -140,12 +166,18 @@ class Plan:
         return self.cutoffs[: self.warmup]
 
 
-def validate(project: Project, *, models: Sequence[str] | None = None) -> ValidationResult:
+def validate(
+    project: Project, *, models: Sequence[str] | None = None, audit: Level = "fast"
+) -> ValidationResult:
     """Backtest every configured model, or ``models`` and the baseline, by strict walk-forward.
+
+    A validation that stands in the tables already keeps its leak audit, unless a stronger one is
+    asked for: then that alone is made.
 
     Args:
         project: what ``storecast.load`` gave.
         models: names of configured models; the baseline always runs.
+        audit: how far the leak audit goes: off, fast, every, full (``validation.leakage``).
 
     Raises:
         ContractError: NOTHING_INGESTED, HISTORY_TOO_SHORT.
@@ -155,8 +187,10 @@ def validate(project: Project, *, models: Sequence[str] | None = None) -> Valida
     """
     config = project.config
     with runs.begin(project, "validate") as run:
-        history = load_history(run, project)
-        plan = _plan(config, history, models)
+        history, shifts = load_history(run, project), None
+        if config.validation.align == SERIES_END:
+            history, shifts = by_series_end(history)
+        plan = replace(_plan(config, history, models), shifts=shifts)
         run.details["validation_id"] = plan.validation_id
         earlier = _earlier(run, project, plan.validation_id)
         if earlier is None:
@@ -164,9 +198,13 @@ def validate(project: Project, *, models: Sequence[str] | None = None) -> Valida
         else:
             run.progress("taken from the tables", 1, 1)
             details, scores = earlier, _scores(run, plan.validation_id)
+        details["audit"] = _audited(run, project, history, plan, scores, details, audit).as_dict()
         run.details.update(details)
         run.details["reused"] = earlier is not None
-        return _result(run, config, plan, scores, details, reused=earlier is not None)
+        result = _result(run, config, plan, scores, details, reused=earlier is not None)
+        if result.leaking:
+            run.status = "unhealthy"
+        return result
 
 
 def _plan(config: Config, history: History, models: Sequence[str] | None) -> Plan:
@@ -191,6 +229,7 @@ def _plan(config: Config, history: History, models: Sequence[str] | None) -> Pla
         "step": wanted.step,
         "warmup": wanted.warmup,
         "baseline": wanted.baseline,
+        "align": wanted.align,
         "version": storecast.__version__,
         "code": code_digest(),
     }
@@ -281,10 +320,12 @@ def _made(
     """Backtest, calibrate, score, log and commit; the run's details, and the scores."""
     config = project.config
     outcomes = _outcomes(run, project, history, plan)
-    frames, conformals = _walked(outcomes, history, plan)
-    frame = pl.concat(frames)
-    frame = frame.with_columns(compared(frame, history.rules, plan.cutoffs, config.validation.step))
-    scores = scored(frame, history.rules, plan.fed)
+    rules = history.rules
+    frame = pl.concat(walk_forward(outcomes, plan.recipes, plan.cutoffs, rules))
+    through = rules.frequency.complete(history.through)
+    conformals = calibrations(outcomes, plan.recipes, plan.cutoffs, rules, through)
+    frame = frame.with_columns(compared(frame, rules, plan.cutoffs, config.validation.step))
+    scores = scored(frame, rules, plan.fed)
     _refuse_unscored(scores, config.validation.metric)
     details = {
         "validation_id": plan.validation_id,
@@ -292,11 +333,12 @@ def _made(
         "conformals": {name: json.loads(c.to_json()) for name, c in conformals.items()},
         "failures": _failures(outcomes),
         "perfect_foresight": _foresight(history),
+        "align": config.validation.align,
     }
     run.progress("writing to MLflow")
     details["mlflow_run_id"] = _logged(project, run, history, plan, scores)
     run.progress("writing the tables")
-    _committed(run, project, frame, scores, plan)
+    _committed(run, project, _own(frame, rules, plan), scores, plan)
     return details, scores
 
 
@@ -319,34 +361,6 @@ def _outcomes(
         outcomes[outcome.recipe.name, outcome.cutoff] = outcome
         run.progress(text, len(outcomes), total)
     return outcomes
-
-
-def _walked(
-    outcomes: Mapping[tuple[str, date], Outcome], history: History, plan: Plan
-) -> tuple[list[pl.DataFrame], dict[str, Conformal]]:
-    """Walk forward: each window's intervals from earlier windows' targets complete at its cutoff.
-
-    Returns:
-        the frames, with model and cutoff; and each model's calibration by all windows, which is
-        what a model deployed on the whole history takes.
-    """
-    rules, frequency = history.rules, history.rules.frequency
-    frames, last = [], {}
-    for recipe in plan.recipes:
-        told: list[pl.DataFrame] = []
-        for cutoff in plan.cutoffs:
-            errors = calibration_errors(told, frequency.ordinal(cutoff))
-            raw = outcomes[recipe.name, cutoff].frame
-            frames.append(
-                calibrated(raw, Conformal.learn(errors, rules), rules).with_columns(
-                    model=pl.lit(recipe.name), cutoff=pl.lit(cutoff)
-                )
-            )
-            told.append(raw)
-        errors = calibration_errors(told, frequency.complete(history.through))
-        last[recipe.name] = Conformal.learn(errors, rules)
-    columns = frames[0].columns
-    return [frame.select(columns) for frame in frames], last
 
 
 def _refuse_unscored(scores: pl.DataFrame, metric: str) -> None:
@@ -384,17 +398,21 @@ def _foresight(history: History) -> list[str]:
     return [n for n, k in history.rules.known.items() if n not in recorded and k.ahead != 0]
 
 
+def _own(frame: pl.DataFrame, rules: SeriesRules, plan: Plan) -> pl.DataFrame:
+    """The forecasts as they are kept: warm-up marked, and each store at its own dates."""
+    frame = frame.with_columns(
+        segment=pl.when(pl.col("cutoff").is_in(list(plan.fed)))
+        .then(pl.lit(WARMUP))
+        .otherwise("segment")
+    )
+    return frame if plan.shifts is None else moved_back(frame, plan.shifts, rules.frequency)
+
+
 def _committed(
     run: Run, project: Project, frame: pl.DataFrame, scores: pl.DataFrame, plan: Plan
 ) -> None:
     same = {"validation_id": pl.lit(plan.validation_id), "run_id": pl.lit(run.run_id)}
-    segment = (
-        pl.when(pl.col("cutoff").is_in(list(plan.fed)))
-        .then(pl.lit(WARMUP))
-        .otherwise("segment")
-        .alias("segment")
-    )
-    for name, rows in ((_FORECASTS, frame.with_columns(segment)), (_SCORES, scores)):
+    for name, rows in ((_FORECASTS, frame), (_SCORES, scores)):
         spec = project.specs[name]
         table = rows.with_columns(**same).select(spec.names).to_arrow()
         run.commit(spec, table.cast(spec.arrow), append=True)
@@ -439,6 +457,25 @@ def _logged(project: Project, run: Run, history: History, plan: Plan, scores: pl
     )
 
 
+def _audited(
+    run: Run,
+    project: Project,
+    history: History,
+    plan: Plan,
+    scores: pl.DataFrame,
+    details: Mapping[str, Any],
+    level: Level,
+) -> Audit:
+    """The audit that stands already, or a stronger one that is asked for."""
+    earlier, wanted = Audit.from_dict(details.get("audit")), project.config.validation
+    # What is aligned by the series' ends leaks across stores, and is never deployed.
+    if earlier.covers(level) or plan.shifts is not None:
+        return earlier
+    ranking = [line.model for line in leaderboard(scores, wanted.metric, wanted.baseline)]
+    what = Audited(plan.recipes, plan.baseline, plan.cutoffs, plan.warmup, code_digest())
+    return audited(run, project, history, what, level, ranking)
+
+
 def _by_cutoff(scores: pl.DataFrame, model: str) -> dict[str, list[tuple[int, float]]]:
     rows = scores.filter((pl.col("scope") == "cutoff") & (pl.col("model") == model)).sort("member")
     days = [(date.fromisoformat(m) - date(1970, 1, 1)) // timedelta(1) for m in rows["member"]]
@@ -460,7 +497,13 @@ def _result(
     reused: bool,
 ) -> ValidationResult:
     metric, baseline = config.validation.metric, config.validation.baseline
-    lines = leaderboard(scores, metric, baseline)
+    audit = Audit.from_dict(details["audit"])
+    lines = [
+        replace(line, audit=audit.status(line.model))
+        for line in leaderboard(scores, metric, baseline)
+    ]
+    # What a leak made is no accuracy: such a model stands last, and is not the best.
+    lines.sort(key=lambda line: audit.failed(line.model))
     return ValidationResult(
         run_id=run.run_id,
         validation_id=plan.validation_id,
@@ -474,4 +517,6 @@ def _result(
         failures=dict(details.get("failures", {})),
         perfect_foresight=tuple(details.get("perfect_foresight", ())),
         reused=reused,
+        audit=audit,
+        align=config.validation.align,
     )
