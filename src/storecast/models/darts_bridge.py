@@ -9,76 +9,71 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import lightgbm
 import numpy as np
 import pandas as pd
 from darts import TimeSeries
-from darts.models import LightGBMModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from storecast.models.panel_boosting import Shape
+
     Floats = NDArray[np.float64]
 
 
-class KnownTargets(lightgbm.LGBMRegressor):  # type: ignore[misc]  # lightgbm has no types
-    """A regressor that leaves out samples whose target is unknown; LightGBM takes NaN as 0."""
+def _known_targets(base: type) -> type:
+    """A regressor that leaves out samples whose target is unknown.
 
-    def fit(self, X: Any, y: Any, **more: Any) -> KnownTargets:  # noqa: N803 - scikit-learn's name
-        """Fit on the samples with a known target."""
-        known = ~np.isnan(y)
-        super().fit(X[known], y[known], **more)
-        return self
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the samples of a booster look like.
-
-    Attributes:
-        lags: of the target, in periods back, ascending: 1 is the period before.
-        covariates: names of the numeric columns known for the period itself.
-        statics: names of a store's categorical columns, in codes.
+    LightGBM takes NaN as 0, XGBoost refuses it.
     """
 
-    lags: tuple[int, ...]
-    covariates: tuple[str, ...]
-    statics: tuple[str, ...]
+    class KnownTargets(base):  # type: ignore[misc]  # the libraries have no types
+        def fit(self, X: Any, y: Any, **more: Any) -> Any:  # noqa: N803 - scikit-learn's name
+            """Fit on the samples with a known target."""
+            known = ~np.isnan(y)
+            return super().fit(X[known], y[known], **more)
 
-    @property
-    def reach(self) -> int:
-        """The longest lag."""
-        return max(self.lags)
+    return KnownTargets
 
 
-def new_booster(shape: Shape, parameters: Mapping[str, Any]) -> LightGBMModel:
-    """An unfitted recursive LightGBM of Darts, on one thread and without chance."""
-    model = LightGBMModel(
-        lags=[-lag for lag in sorted(shape.lags, reverse=True)],
-        lags_future_covariates=[0] if shape.covariates else None,
-        output_chunk_length=1,
-        use_static_covariates=bool(shape.statics),
-        categorical_static_covariates=list(shape.statics) or None,
-        **parameters,
-    )
-    model.model = KnownTargets(**model.model.get_params())
+def new_booster(kind: str, shape: Shape, native: Mapping[str, Any]) -> Any:
+    """An unfitted recursive LightGBM or XGBoost of Darts, with the library's own parameters."""
+    plain: dict[str, Any] = {
+        "lags": [-lag for lag in sorted(shape.lags, reverse=True)],
+        "lags_future_covariates": [0] if shape.covariates else None,
+        "output_chunk_length": 1,
+        "use_static_covariates": bool(shape.statics),
+    }
+    if kind == "lightgbm":
+        import lightgbm
+        from darts.models import LightGBMModel
+
+        plain["categorical_static_covariates"] = list(shape.statics) or None
+        model, base = LightGBMModel(**plain, **native), lightgbm.LGBMRegressor
+    else:
+        import xgboost
+        from darts.models import XGBModel
+
+        model, base = XGBModel(**plain, **native), xgboost.XGBRegressor
+    model.model = _known_targets(base)(**model.model.get_params())
     return model
 
 
 def train(
+    kind: str,
     shape: Shape,
-    parameters: Mapping[str, Any],
+    native: Mapping[str, Any],
     targets: Sequence[tuple[int, Floats, Floats]],
     statics: Floats,
-) -> LightGBMModel:
+) -> Any:
     """Fit a booster on N stores.
 
     Args:
+        kind: lightgbm or xgboost.
         shape: the samples' shape.
-        parameters: of LightGBM.
+        native: the library's parameters.
         targets: a store's first period, its T values (NaN unknown), its T × C covariates. NaN is
             put before the first value as far as the longest lag reaches, so that each known value
             is one sample and none is a padded one.
@@ -89,14 +84,14 @@ def train(
         _series(first - shape.reach, np.concatenate([before, values]), shape.statics, codes)
         for (first, values, _), codes in zip(targets, statics, strict=True)
     ]
-    model = new_booster(shape, parameters)
+    model = new_booster(kind, shape, native)
     with _quiet():
         model.fit(series, future_covariates=_covariates(shape, targets))
     return model
 
 
 def recurse(
-    model: LightGBMModel,
+    model: Any,
     shape: Shape,
     horizon: int,
     tails: Floats,
@@ -116,18 +111,11 @@ def recurse(
     return np.stack([forecast.values(copy=False)[:, 0] for forecast in forecasts])
 
 
-def to_text(model: LightGBMModel) -> str:
-    """The fitted trees in LightGBM's own text."""
-    return str(model.model.booster_.model_to_string())
-
-
-def from_text(shape: Shape, parameters: Mapping[str, Any], text: str) -> LightGBMModel:
-    """A fitted model from its trees: a tiny fit gives Darts its shape, the text its trees."""
-    length = shape.reach + 3
-    tiny = [(0, np.arange(float(length)), np.zeros((length, len(shape.covariates))))]
-    model = train(shape, {**parameters, "n_estimators": 1}, tiny, np.zeros((1, len(shape.statics))))
-    model.model._Booster = lightgbm.Booster(model_str=text)
-    return model
+def to_bytes(model: Any) -> bytes:
+    """The fitted trees in the library's own form."""
+    if hasattr(model.model, "booster_"):
+        return str(model.model.booster_.model_to_string()).encode()
+    return bytes(model.model.get_booster().save_raw("ubj"))
 
 
 def _series(first: int, values: Floats, statics: Sequence[str], codes: Floats) -> TimeSeries:
