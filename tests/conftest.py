@@ -1,9 +1,15 @@
-"""A project whose tables are filled without a source, for the stages after the ingestion."""
+"""A project whose tables are filled without a source, for the stages after the ingestion; and the
+one Spark session of the whole test run.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
+import shutil
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -33,3 +39,33 @@ def filled(tmp_path: Path) -> Filled:
         return project
 
     return make
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[Any]:
+    """A local session with Spark's own defaults, but for speed; skipped without Java, not on CI."""
+    missing = "no Java" if shutil.which("java") is None else None
+    try:
+        sql = importlib.import_module("pyspark.sql")
+    except ImportError:
+        missing = "no PySpark"
+    if missing is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    builder = sql.SparkSession.builder.master("local[2]").appName("storecast")
+    for name, value in {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "OFF",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.session.timeZone": "UTC",
+    }.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()
