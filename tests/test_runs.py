@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from storecast import runs
+from storecast.adapters.local import upkeep
 from storecast.configfile import parse_config
 from storecast.core.schema import TEXT, Column, TableSpec
 from storecast.errors import Code, Refusal, StorecastError, TableError
@@ -142,6 +146,92 @@ def test_who_listens_hears(project: Project) -> None:
     with runs.begin(project, "ingest") as run:
         run.progress("unheard")
     assert len(heard) == 2
+
+
+@pytest.mark.slow
+def test_many_runs_leave_few_files_and_each_reads_few(project: Project) -> None:
+    files, commits = [], []
+    for number in range(60):
+        with runs.begin(project, "ingest") as run:
+            run.commit(A, _rows(**{f"k{number}": number}))
+        table = DeltaTable(str(project.root / "lakehouse/demo/chain/a"))
+        ledger = DeltaTable(str(project.root / "lakehouse/demo/chain/runs"))
+        files.append(max(len(table.file_uris()), len(ledger.file_uris())))
+        commits.append(max(_commits_to_read(project, n) for n in ("a", "runs")))
+    assert max(files) <= 17
+    assert max(commits) <= 10
+    assert runs.named_versions(project) == {"a": project.tables.version("a")}
+    assert _content(project, "a") == {f"k{n}": n for n in range(60)}
+    assert [r["status"] for r in runs.ledger(project)] == ["done"] * 60
+    # Nothing had to be put back, and every version that a run named is there to read.
+    history = runs.table_history(project, "a")
+    assert {c["operation"] for c in history} == {"CREATE TABLE", "WRITE", "OPTIMIZE"}
+    assert len({c["run_id"] for c in history if c["run_id"]}) == 60
+    assert all(c["run_id"] for c in history[:-1])
+    tenth = runs.ledger(project)[9]["tables_written"]["a"]
+    assert runs.read_table(project, "a", tenth).num_rows == 10
+
+
+def _commits_to_read(project: Project, name: str) -> int:
+    log = project.root / "lakehouse/demo/chain" / name / "_delta_log"
+    last = max((int(p.name[:20]) for p in log.glob("*.checkpoint.parquet")), default=0)
+    return sum(int(p.stem) > last for p in log.glob("*.json"))
+
+
+def test_a_kill_after_a_compaction_is_put_back(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(project, x=1)
+    monkeypatch.setattr(upkeep, "MANY", 0)
+    with pytest.raises(KeyboardInterrupt):
+        _write(project, KeyboardInterrupt(), y=2)
+    assert project.tables.history("a")[0]["operation"] == "OPTIMIZE"
+    assert _content(project, "a") == {"x": 1}
+    monkeypatch.undo()
+    _write(project, z=3)
+    assert _content(project, "a") == _content(project, "b") == {"x": 1, "z": 3}
+
+
+@pytest.mark.parametrize("what", ["compact", "clean"])
+def test_upkeep_that_fails_fails_no_run(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    def fails(*_: Any) -> None:
+        raise OSError("the disk has gone")
+
+    monkeypatch.setattr(upkeep, what, fails)
+    for number in range(6):
+        _write(project, x=number)
+    assert _content(project, "a") == {"x": 5}
+    assert "the disk has gone" in caplog.text
+    assert {r["status"] for r in runs.ledger(project)} == {"done"}
+
+
+def test_the_scratch_of_killed_runs_is_removed(project: Project) -> None:
+    left = project.scratch() / "killed" / "deeper"
+    left.mkdir(parents=True)
+    (left.parent / "spill.tmp").write_bytes(b"x")
+    (project.scratch() / "file").write_bytes(b"x")
+    with runs.begin(project, "ingest"):
+        assert list(project.scratch().iterdir()) == []
+
+
+def test_a_full_disk_is_told_as_such(
+    project: Project, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(StorecastError) as caught, runs.begin(project, "ingest"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.code is Code.DISK_FULL
+    assert runs.ledger(project)[-1]["error_code"] == "DISK_FULL"
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("Generic error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(deltalake, "write_deltalake", full)
+    with pytest.raises(StorecastError) as caught, runs.begin(project, "ingest") as run:
+        run.commit(A, _rows(x=1))
+    assert caught.value.code is Code.DISK_FULL
+    assert f"run {run.run_id} is not in the ledger: no room is left" in caplog.text
 
 
 def test_run_ids_sort_by_time(project: Project) -> None:

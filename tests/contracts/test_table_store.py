@@ -211,6 +211,22 @@ def test_a_configuration_may_add_nullable_columns_only(tables: TableStore) -> No
     assert tables.version("lines") == version
 
 
+def test_upkeep_changes_no_content_and_no_time_travel(tables: TableStore) -> None:
+    stores = [f"{i:02}" for i in range(30)]
+    written = []
+    for store in stores:
+        tables.merge(SPEC, _rows(store))
+        written.append(tables.compact("lines"))
+    tables.clean("lines")
+    assert tables.version("lines") == written[-1]
+    assert written == sorted(set(written))
+    assert _stores(tables) == stores
+    for number in (0, 14, 20, 28):
+        assert _stores(tables, written[number]) == stores[: number + 1]
+    tables.restore("lines", written[2])
+    assert _stores(tables) == stores[:3]
+
+
 def test_names_versions_and_history(tables: TableStore) -> None:
     assert tables.names() == ["lines"]
     assert tables.version("other") is None

@@ -22,9 +22,11 @@ FILE_BYTES: Final = 32 << 20
 CHECKPOINT_EVERY: Final = 10
 """Commits that a reader of the log must read one by one, at most."""
 
+SMALL: Final = FILE_BYTES // 4
+MANY: Final = 16
+"""So many files smaller than ``SMALL`` may lie there."""
+
 _WHOLE = FILE_BYTES * 3 // 4
-SMALL = FILE_BYTES // 4
-MANY = 16
 _DAY = 86_400.0
 
 
