@@ -35,7 +35,7 @@ from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, parameters_of
 from storecast.models.baselines import Matrix, horizon_of
 from storecast.models.encoding import categories, coded, taught
-from storecast.models.windows import Shape, Windows, columns_of, known_ahead, scaling
+from storecast.models.windows import Shape, Windows, columns_of, scaling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,13 +104,14 @@ class Network:
 
     kind: ClassVar[str]
     stateless: ClassVar[bool] = False
-    defaults: ClassVar[Mapping[str, Any]]
-    takes_future: ClassVar[bool]
+    takes_past = True
+    takes_future = False
+    takes_statics = ""
 
     def __init__(self, recipe: Recipe) -> None:
         need_torch(recipe.name)
         self.recipe = recipe
-        self.parameters = parameters_of(recipe.name, recipe.parameters, self.defaults)
+        self.parameters = self._parameters()
         self._categories: dict[str, StoreCodes] = {}
         self._shape: Shape | None = None
         self._levels: list[float] = []
@@ -128,10 +129,10 @@ class Network:
 
         matrix, rules = Matrix.of(past), past.rules
         self._levels = symmetric(rules.quantiles)
-        self._categories = categories(past) if self.takes_future else {}
-        names = known_ahead(rules)
-        columns, periods = columns_of(matrix, past, None, names)
-        self._shape = self._shaped(rules, names, columns, periods)
+        self._categories = categories(past) if self.takes_statics else {}
+        ahead, columns = columns_of(matrix, past, None)
+        periods = matrix.values.shape[1]
+        self._shape = self._shaped(rules, ahead, columns)
         seed = int(self.parameters["seed"])
         codes = taught(coded(past, self._categories), matrix.stores, seed)
         windows = Windows(matrix.values, columns, codes, self._shape)
@@ -181,10 +182,10 @@ class Network:
         count = len(matrix.stores)
         told = np.full((count, shape.future, len(self._levels)), np.nan)
         if count and horizon:
-            columns, periods = columns_of(matrix, past, future, shape.columns)
+            _, columns = columns_of(matrix, past, future)
             codes = coded(past, self._categories)
             windows = Windows(matrix.values, columns, codes, shape)
-            batch = windows.batch(np.arange(count), np.full(count, periods))
+            batch = windows.batch(np.arange(count), np.full(count, windows.periods))
             awake = ~past.stores.get_column("dormant").to_numpy()
             unit = (batch.scale * awake)[:, None, None]
             told = np.sort(ask(self._model, batch), axis=2) * unit
@@ -237,23 +238,22 @@ class Network:
         )
         teach(self._model, windows, windows.usable(periods), 0, self._schooling())
 
-    def _shaped(
-        self, rules: SeriesRules, names: tuple[str, ...], columns: Floats, periods: int
-    ) -> Shape:
+    def _shaped(self, rules: SeriesRules, ahead: dict[str, int], columns: Floats) -> Shape:
         horizon, season = rules.horizon, rules.season
-        usual = min(_READ[rules.frequency.kind], max(periods - 2 * horizon, 1))
+        usual = min(_READ[rules.frequency.kind], max(columns.shape[1] - 2 * horizon, 1))
         mean, scale = scaling(columns)
         return Shape(
             past=int(self.parameters["input_chunk_length"] or usual),
             future=horizon,
             lag=season * -(-horizon // season),
-            columns=names,
+            columns=tuple(ahead),
+            ahead=tuple(ahead.values()),
             mean=mean,
             scale=scale,
             categories=tuple(len(codes) for codes in self._categories.values()),
-            takes_past=True,
+            takes_past=self.takes_past,
             takes_future=self.takes_future,
-            takes_statics=self.takes_future,
+            takes_statics=self.takes_statics,
         )
 
     def _schooling(self) -> Schooling:
@@ -279,6 +279,10 @@ class Network:
         name, parameters = self._native(shape, own)
         return build(name, {**chunks, **parameters}, self._levels, self._schooling())
 
+    def _parameters(self) -> dict[str, Any]:
+        """All parameters; raises ModelError where the recipe's are not the kind's."""
+        raise NotImplementedError
+
     def _native(self, shape: Shape, own: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """The class in Darts, and its parameters beside the chunk lengths."""
         raise NotImplementedError
@@ -297,7 +301,6 @@ class NBEATS(Network):
     """N-BEATS in its generic form."""
 
     kind: ClassVar[str] = "nbeats"
-    takes_future: ClassVar[bool] = False
     defaults: ClassVar[Mapping[str, Any]] = {
         **SCHOOLING,
         "num_stacks": 2,
@@ -308,6 +311,9 @@ class NBEATS(Network):
         "dropout": 0.1,
     }
 
+    def _parameters(self) -> dict[str, Any]:
+        return parameters_of(self.recipe.name, self.recipe.parameters, self.defaults)
+
     def _native(self, shape: Shape, own: dict[str, Any]) -> tuple[str, dict[str, Any]]:  # noqa: ARG002
         return "NBEATSModel", own
 
@@ -316,7 +322,8 @@ class TFT(Network):
     """The Temporal Fusion Transformer."""
 
     kind: ClassVar[str] = "tft"
-    takes_future: ClassVar[bool] = True
+    takes_future = True
+    takes_statics = "codes"
     defaults: ClassVar[Mapping[str, Any]] = {
         **SCHOOLING,
         "hidden_size": 16,
@@ -325,6 +332,9 @@ class TFT(Network):
         "hidden_continuous_size": 8,
         "dropout": 0.1,
     }
+
+    def _parameters(self) -> dict[str, Any]:
+        return parameters_of(self.recipe.name, self.recipe.parameters, self.defaults)
 
     def _native(self, shape: Shape, own: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         # without names, Darts counts the static covariates
@@ -339,9 +349,11 @@ def spread(
 ) -> pl.DataFrame:
     """A quantile frame from N × H × Q ascending forecasts; a store that is NaN is as the others.
 
-    ``levels`` are Q, the wanted ones and 0.5 among them.
+    ``levels`` are Q, 0.5 among them; where the wanted ones are not, the frame has points alone.
     """
-    named = {quantile_column(q): told[:, :, _place(levels, q)] for q in rules.quantiles}
+    own = set(symmetric(rules.quantiles)) <= set(levels)
+    wanted = rules.quantiles if own else ()
+    named = {quantile_column(q): told[:, :, _place(levels, q)] for q in wanted}
     mean = mean_of(levels, told)
     point = mean if rules.point == "mean" else told[:, :, _place(levels, 0.5)]
     return matrix.frame(point, future).with_columns(

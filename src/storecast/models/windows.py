@@ -23,16 +23,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
-import polars as pl
 
-from storecast.core.features import time_features, time_names
-from storecast.models.baselines import Matrix
+from storecast.models.covariates import Columns, Places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from storecast.core.panel import SeriesRules
     from storecast.core.window import Future, Past
+    from storecast.models.baselines import Matrix
 
     Floats = NDArray[np.float64]
     Singles = NDArray[np.float32]
@@ -55,21 +53,25 @@ class Shape:
         future: H, the periods forecast.
         lag: how many periods back the last season's sales lie: whole seasons, H at least.
         columns: names of what is known ahead, the last season's sales not counted.
+        ahead: for how many periods after t each of them is, C long.
         mean, scale: of the columns, C long.
         categories: how many codes each attribute has, A long; 0 is the unknown.
-        takes_past, takes_future, takes_statics: which covariates the model takes.
+        takes_past, takes_future: which covariates the model takes.
+        takes_statics: how it takes attributes: ``codes``, to embed; ``one_hot``, a column for
+            each code; or not at all, an empty text.
     """
 
     past: int
     future: int
     lag: int
     columns: tuple[str, ...]
+    ahead: tuple[int, ...]
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     categories: tuple[int, ...]
     takes_past: bool
     takes_future: bool
-    takes_statics: bool
+    takes_statics: str
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
@@ -89,7 +91,7 @@ class Batch:
         past_covariates: B × L × P.
         historic: B × L × F, what is known ahead over the stretch read.
         ahead: B × H × F, the same over the target.
-        statics: B × 1 × A codes.
+        statics: B × 1 × A codes, or B × 1 × the sum of ``categories``.
         target, weight: B × H × 1.
         scale: B, to multiply forecasts by.
     """
@@ -104,64 +106,39 @@ class Batch:
     scale: Floats
 
 
-def known_ahead(rules: SeriesRules) -> tuple[str, ...]:
-    """Names of the columns that are known for every period of the horizon.
+def columns_of(matrix: Matrix, past: Past, future: Future | None) -> tuple[dict[str, int], Floats]:
+    """What is known ahead: the names, each with for how many periods, and the values.
 
-    Known covariates that are not known for so long (``ahead``) are left out: a model would be
-    taught with values that it never gets. A weekday is seven columns.
+    As ``covariates`` has it: known covariates, one with a short ``ahead`` among them (windows
+    hide it beyond), the calendar, and realised covariates as they were a season before. Of the
+    places in time the sines and cosines are kept; a weekday is seven columns.
+
+    Returns:
+        the C names, and N × (T + H) × C values, NaN where a store has no row. Without a future,
+        H is 0.
     """
-    known = [
-        name
-        for name, known in rules.known.items()
-        if known.ahead is None or known.ahead >= rules.horizon
-    ]
-    places = [name for name in time_names(rules.frequency) if name not in _NUMBERS]
-    weekdays = _WEEKDAYS if rules.frequency.kind == "D" else ()
-    return (*known, *rules.calendar_columns, *places, *weekdays)
+    rules, periods = past.rules, matrix.values.shape[1]
+    columns = Columns.of(rules)
+    kept = [name for name in columns.names if name not in _NUMBERS]
+    days = _WEEKDAYS if "weekday" in columns.names else ()
+    ahead = dict.fromkeys((*kept, *days), rules.horizon) | dict(columns.short)
+    frames = [past.rows] if future is None else [past.rows, future.rows]
+    length = periods + (0 if future is None else rules.horizon)
+    result = np.full((len(matrix.stores), length, len(ahead)), np.nan)
+    for frame in frames:
+        places = Places.of(frame, matrix.stores, matrix.last_period - periods + 1)
+        now = np.zeros_like(places.at)
+        told = dict(zip(columns.names, columns.values(frame, places, now, past), strict=True))
+        told |= {name: (told["weekday"] == d).astype(np.float64) for d, name in enumerate(days)}
+        within = (places.row >= 0) & (places.at < length)
+        values = np.column_stack([told[name][within] for name in ahead])
+        result[places.row[within], places.at[within]] = values
+    return ahead, result
 
 
 _WEEKDAYS: Final = tuple(f"weekday_{d}" for d in range(7))
 _NUMBERS: Final = ("weekday", "month", "week_of_year")
 """Places told as numbers, which a network cannot tell apart: a sine and a cosine say the same."""
-
-
-def columns_of(
-    matrix: Matrix, past: Past, future: Future | None, names: tuple[str, ...]
-) -> tuple[Floats, int]:
-    """N × (T + H) × C values of what is known ahead, NaN where a store has no row, and T.
-
-    Without a future, H is 0.
-    """
-    rules, periods = past.rules, matrix.values.shape[1]
-    frames = [past.rows] if future is None else [past.rows, future.rows]
-    horizon = 0 if future is None else rules.horizon
-    result = np.full((len(matrix.stores), periods + horizon, len(names)), np.nan)
-    place = {store: i for i, store in enumerate(matrix.stores)}
-    first = matrix.last_period - periods + 1
-    for frame in frames:
-        rows = frame.filter(pl.col("store_id").is_in(matrix.stores))
-        if not rows.height:
-            continue
-        row = rows.get_column("store_id").replace_strict(
-            list(place), list(place.values()), return_dtype=pl.Int64
-        )
-        period = rows.get_column("period").to_numpy().astype(np.int64) - first
-        places = _places(rows, rules)
-        whole = rows.drop(places.columns, strict=False).hstack(places)
-        values = whole.select(pl.col(names).cast(pl.Float64).fill_null(np.nan)).to_numpy()
-        within = period < result.shape[1]
-        result[row.to_numpy()[within], period[within]] = values[within]
-    return result, periods
-
-
-def _places(rows: pl.DataFrame, rules: SeriesRules) -> pl.DataFrame:
-    places = time_features(rows, rules.frequency)
-    if rules.frequency.kind != "D":
-        return places
-    return places.with_columns(
-        (pl.col("weekday") == day).cast(pl.Float64).alias(name)
-        for day, name in enumerate(_WEEKDAYS)
-    )
 
 
 def scaling(columns: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -205,7 +182,7 @@ class Windows:
         # a column that hardly moved in the past may leap: no network is to be thrown by it
         tame = np.clip(np.nan_to_num(np.pad(scaled, padding)), -FARTHEST, FARTHEST)
         self._columns = tame.astype(np.float32)
-        self._codes = codes.astype(np.float32)
+        self._statics = _statics(codes, shape)
 
     def usable(self, until: int) -> tuple[Integers, Integers]:
         """Every window to learn from whose target ends by period ``until``: stores and t."""
@@ -254,11 +231,10 @@ class Windows:
             else None,
             historic=_single(ahead[:, : shape.past]) if shape.takes_future else None,
             ahead=_single(ahead[:, shape.past :]) if shape.takes_future else None,
-            statics=self._codes[store][:, None, :]
-            if shape.takes_statics and shape.categories
-            else None,
+            statics=None if self._statics is None else self._statics[store][:, None, :],
             target=_single(np.nan_to_num(target)[:, :, None]),
-            weight=_single(~np.isnan(target)[:, :, None]),
+            # a stretch without a sale has no scale, and teaches nothing
+            weight=_single((~np.isnan(target) & (size > 0)[:, None])[:, :, None]),
             scale=size,
         )
 
@@ -275,12 +251,23 @@ class Windows:
             )
             season = np.where(gone, np.nan, season)
         season = np.where(np.isnan(season), mean, season)
-        return np.concatenate([self._columns[row, span], season[:, :, None]], axis=2)
+        known = places[:, None] < np.asarray(self.shape.ahead)
+        columns = np.where(known, self._columns[row, span], np.float32(0.0))
+        return np.concatenate([columns, season[:, :, None]], axis=2)
 
     def _over(self, sums: Floats, store: Integers, t: Integers, begin: int, end: int) -> Floats:
         at = t + self._before
         result: Floats = sums[store, at + end] - sums[store, at + begin]
         return result
+
+
+def _statics(codes: Floats, shape: Shape) -> Singles | None:
+    if not shape.takes_statics or not shape.categories:
+        return None
+    if shape.takes_statics == "codes":
+        return _single(codes)
+    each = [codes[:, [a]] == np.arange(k) for a, k in enumerate(shape.categories)]
+    return _single(np.concatenate(each, axis=1))
 
 
 def _summed(values: Floats) -> Floats:
