@@ -52,7 +52,6 @@ def check(root: Path, overrides: Sequence[str] = ()) -> Diagnosis:
 
 def _of_the_project(file: Path, overrides: Sequence[str], config: Config) -> list[Finding]:
     found = guarded("calendar", lambda: _calendar(config))
-    found += guarded("attributes", lambda: _attributes(config))
     found += guarded("project folder", lambda: _writable(file.parent))
     project: list[Project] = []
 
@@ -178,21 +177,6 @@ def _calendar(config: Config) -> Iterator[Finding]:
     country, subdivision = config.calendar.country, config.calendar.subdivision
     if country is not None:
         yield ok("calendar", f"holidays of {country}{f', {subdivision}' if subdivision else ''}")
-
-
-def _attributes(config: Config) -> Iterator[Finding]:
-    stores = config.source.stores
-    if stores is None:
-        return
-    for name in source_checks.tell_of_today(stores.attributes):
-        if stores.valid_from is None:
-            yield warning(
-                "attributes",
-                f"{name!r} sounds like what a store is today: in a backtest it may tell the "
-                "models which stores were to close, and flatter them",
-                "leave it out of `attributes`, give the dates by `closed_on`, or keep its "
-                "versions by `valid_from`",
-            )
 
 
 def _writable(root: Path) -> Iterator[Finding]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,29 +14,13 @@ from storecast.core.calendar import known_subdivision
 from storecast.core.window import cutoffs
 from storecast.errors import Code
 from storecast.ports import Relation, Source, SourceColumn
+from storecast.setup import attribute_checks
 from storecast.setup.findings import Finding, failed, guarded, ok, warning
+from storecast.setup.reading import ALL, SAMPLE, days, relation_of, rows_of
 
 if TYPE_CHECKING:
-    from storecast.config import Config, From, Sales, Stores
+    from storecast.config import Config, Sales, Stores
     from storecast.project import Project
-
-_SAMPLE = 50_000
-_ALL = 20_000_000
-_TODAY = re.compile(
-    r"(^|_)(status|situacao|ativ[oa]|inativ[oa]|active|inactive|is_open|is_closed|aberta|"
-    r"fechada|encerrada|closed|enabled|desativad[oa]|vigente)(_|$)"
-)
-
-
-def tell_of_today(names: Sequence[str]) -> list[str]:
-    """The attributes whose name sounds like a state that is overwritten when it changes."""
-    return [name for name in names if _TODAY.search(_plain(name))]
-
-
-def _plain(name: str) -> str:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
-    ascii_only = unicodedata.normalize("NFKD", spaced).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "_", ascii_only.lower())
 
 
 def of(project: Project) -> Iterator[Finding]:
@@ -55,6 +37,13 @@ def of(project: Project) -> Iterator[Finding]:
         if sound:
             yield from guarded("sales", lambda: _sales(source, config))
             yield from guarded("history", lambda: _history(source, config))
+        stores = config.source.stores
+        if stores is not None:
+            known = source if sound else None
+            yield from guarded(
+                "attributes",
+                lambda: attribute_checks.of_stores(known, config.source.sales, stores),
+            )
     finally:
         source.close()
 
@@ -66,21 +55,17 @@ class _Table:
     store_id: str | None
 
 
-def _relation(place: From) -> Relation:
-    return Relation(table=place.from_, query=place.query)
-
-
 def _tables(config: Config) -> list[_Table]:
     sales, stores = config.source.sales, config.source.stores
     named = [*sales.primary_key, *sales.columns.model_dump().values(), sales.watermark]
-    found = [_Table(_relation(sales), _unique(named), sales.columns.store_id)]
+    found = [_Table(relation_of(sales), _unique(named), sales.columns.store_id)]
     if stores is not None:
         named = [*stores.columns.model_dump().values(), *stores.attributes, stores.valid_from]
-        found.append(_Table(_relation(stores), _unique(named), stores.columns.store_id))
+        found.append(_Table(relation_of(stores), _unique(named), stores.columns.store_id))
     for table in config.source.covariates:
         recorded = [k.known_at for k in table.known.values()]
         named = [*table.columns.model_dump().values(), *table.known, *table.realised, *recorded]
-        found.append(_Table(_relation(table), _unique(named), table.columns.store_id))
+        found.append(_Table(relation_of(table), _unique(named), table.columns.store_id))
     log = sales.through
     if log is not None and not isinstance(log, date):
         found.append(_Table(Relation(table=log.table), (log.column,), None))
@@ -125,28 +110,15 @@ def _nearest(column: str, there: Sequence[SourceColumn]) -> str | None:
 # ----------------------------------------------------------------------------- the rows
 
 
-def _read(source: Source, relation: Relation, columns: Sequence[str], most: int) -> pl.DataFrame:
-    frames: list[pl.DataFrame] = []
-    rows = 0
-    for batch in source.read(relation, columns):
-        frames.append(pl.DataFrame(pl.from_arrow(batch)))
-        rows += batch.num_rows
-        if rows >= most:
-            break
-    if not frames:
-        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    return pl.concat(frames, how="vertical_relaxed")
-
-
 def _sales(source: Source, config: Config) -> Iterator[Finding]:
     sales = config.source.sales
     columns = sales.columns
     named = _unique([*sales.primary_key, columns.store_id, columns.date, columns.sales])
-    sample = _read(source, _relation(sales), named, _SAMPLE)
+    sample = rows_of(source, relation_of(sales), named, SAMPLE)
     if sample.is_empty():
         yield failed(
             "sales",
-            f"{Code.SOURCE_EMPTY.value}: {_relation(sales)} has no rows",
+            f"{Code.SOURCE_EMPTY.value}: {relation_of(sales)} has no rows",
             "name the table that holds the sales",
         )
         return
@@ -156,8 +128,15 @@ def _sales(source: Source, config: Config) -> Iterator[Finding]:
         yield from _store_rows(source, config.source.stores, sample[columns.store_id])
         yield from _subdivisions(source, config, config.source.stores)
     dates, amounts = sample[columns.date], sample[columns.sales]
-    step = "write dates YYYY-MM-DD, by a view or by `query`"
-    yield _readable("dates", dates, _days(dates).is_null(), config.max_rejected, step)
+    step = (
+        "write dates YYYY-MM-DD, by a view or by `query`; or name the way they are written by "
+        "`date_format`"
+        if sales.date_format is None
+        else f"name the way they are written by `date_format`; it is {sales.date_format}"
+    )
+    yield _readable(
+        "dates", dates, days(dates, sales.date_format).is_null(), config.max_rejected, step
+    )
     step = "write amounts as plain numbers with a decimal point, such as 1234.56"
     yield _readable("amounts", amounts, _no_number(amounts), config.max_rejected, step)
 
@@ -213,8 +192,8 @@ def _stores(values: pl.Series) -> Iterator[Finding]:
 
 def _store_rows(source: Source, stores: Stores, sold: pl.Series) -> Iterator[Finding]:
     """Whether the rows of the stores are about the stores that sell."""
-    name, column = f"source {_relation(stores)}", stores.columns.store_id
-    rows = _read(source, _relation(stores), [column], _ALL)[column].cast(pl.String).drop_nulls()
+    name, column = f"source {relation_of(stores)}", stores.columns.store_id
+    rows = rows_of(source, relation_of(stores), [column], ALL)[column].cast(pl.String).drop_nulls()
     twice = len(rows) - rows.n_unique()
     if twice and stores.valid_from is None:
         yield warning(
@@ -250,35 +229,24 @@ def _no_number(values: pl.Series) -> pl.Series:
     return ~values.cast(pl.Float64, strict=False).is_finite().fill_null(value=False)
 
 
-def _days(values: pl.Series) -> pl.Series:
-    """The dates; null where a value is none."""
-    if values.dtype == pl.Date:
-        return values
-    if values.dtype == pl.Datetime:
-        return values.cast(pl.Date)
-    text = values.cast(pl.String)
-    iso = text.str.extract(r"^(\d{4}-\d{2}-\d{2})(?:$|[ T])")
-    return iso.str.to_date("%Y-%m-%d", strict=False)
-
-
 # -------------------------------------------------------------------------- the history
 
 
 def _history(source: Source, config: Config) -> Iterator[Finding]:
     sales = config.source.sales
-    read = _read(source, _relation(sales), [sales.columns.date], _ALL)
-    days = _days(read[sales.columns.date]).drop_nulls()
-    first, newest = days.min(), days.max()
+    read = rows_of(source, relation_of(sales), [sales.columns.date], ALL)
+    dated = days(read[sales.columns.date], sales.date_format).drop_nulls()
+    first, newest = dated.min(), dated.max()
     if not isinstance(first, date) or not isinstance(newest, date):
         return
-    yield from guarded("frequency", lambda: _frequency(days, config.series.frequency))
+    yield from guarded("frequency", lambda: _frequency(dated, config.series.frequency))
     through = newest
     if isinstance(sales.through, date):
         through = sales.through
         yield _through(through, newest, "storecast.yaml")
     elif sales.through is not None:
         log = sales.through
-        told = _days(_read(source, Relation(table=log.table), [log.column], _ALL)[log.column])
+        told = days(rows_of(source, Relation(table=log.table), [log.column], ALL)[log.column])
         latest = told.max()
         if not isinstance(latest, date):
             yield failed(
@@ -356,7 +324,7 @@ def _subdivisions(source: Source, config: Config, stores: Stores) -> Iterator[Fi
     if attribute is None or rules.subdivision_attribute is None:
         return
     column = stores.columns.store_id
-    rows = _read(source, _relation(stores), [column, attribute], _ALL).cast(pl.String)
+    rows = rows_of(source, relation_of(stores), [column, attribute], ALL).cast(pl.String)
     given = rows[attribute].drop_nulls().unique().sort()
     strange = [name for name in given if known_subdivision(rules, name) is None]
     if strange:
