@@ -19,7 +19,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import click
 
-from storecast.console import Settings, answered, failed, program, readable
+from storecast.console import Settings, answered, failed, program, readable, rejected
 from storecast.errors import Code, ConfigurationError, Interruption, NotServedError
 
 
@@ -355,7 +355,7 @@ def _tables_show(settings: Settings, name: str, limit: int, version: int | None)
 
     table = runs.read_table(settings.load(), name, version=version)
     frame = pl.DataFrame(table.slice(0, limit))
-    settings.say(readable(frame))
+    settings.say(rejected(frame) if name == "rejected_rows" else readable(frame))
     settings.say(f"{min(limit, table.num_rows):,} of {table.num_rows:,} rows")
     return {"name": name, "n_rows": table.num_rows, "rows": frame.to_dicts()}, 0
 

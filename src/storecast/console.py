@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -19,6 +20,7 @@ from typing import Any
 
 import click
 
+from storecast.core.written import visible
 from storecast.errors import Code, Interruption, Refusal, StorecastError
 
 
@@ -231,6 +233,37 @@ def readable(frame: Any) -> str:
         for i in range(frame.height)
     ]
     return "\n\n".join(blocks)
+
+
+def rejected(frame: Any) -> str:
+    """Rows of the quarantine: of each the code, the reason with the remedy, and the row itself."""
+    width = min(shutil.get_terminal_size((120, 24)).columns, _WIDEST)
+    order = ("table_name", "reason_code", "reason", "row_hash", "occurrence")
+    return "\n\n".join(_rejected(row, width) for row in frame.sort(order).iter_rows(named=True))
+
+
+_WIDEST = 120
+"""Columns of a line that is still easily read."""
+
+
+def _rejected(row: dict[str, Any], width: int) -> str:
+    copy = f", copy {row['occurrence']}" if row["occurrence"] > 1 else ""
+    fields = json.loads(row["raw_row"])
+    shown = "  ".join(f"{k}: {_value(v)}" for k, v in fields.items())
+    runs = f"first rejected by run {row['first_run_id']}"
+    if row["last_run_id"] != row["first_run_id"]:
+        runs += f", last by {row['last_run_id']}"
+    lines = [f"{row['reason_code']}, meant for {row['table_name']}{copy}"]
+    for text, further in ((row["reason"], "  "), (f"→ {shown}", "    "), (runs, "  ")):
+        lines += textwrap.wrap(
+            text, width, initial_indent="  ", subsequent_indent=further, break_on_hyphens=False
+        )
+    return "\n".join(lines)
+
+
+def _value(value: Any) -> str:
+    """A value as JSON has it: a text in quotes, so that spaces, null and "" are seen."""
+    return visible(json.dumps(value, ensure_ascii=False))
 
 
 def program(name: str = "storecast") -> str:

@@ -346,7 +346,7 @@ def test_the_reason_says_the_format_and_names_the_row_by_its_whole_key() -> None
         f"lines.DIA, row LOJA = {'x' * 39}…, DIA = y: The date is not written %d/%m/%Y, such as "
         "24/11/2003. Write it so in the source; a column has one format."
     )
-    assert second.startswith("lines.LOJA, row LOJA = '', DIA = 24/11/2003: A store identifier has")
+    assert second.startswith("lines.LOJA, row LOJA = \\n, DIA = 24/11/2003: A store identifier has")
     batch = pa.record_batch({"LOJA": ["x"], "DIA": [good], "W": ["z"]})
     (reason,) = check(batch, feed).rejected["reason"].to_pylist()
     assert reason.endswith("Write it %d/%m/%Y %H:%M, such as 24/11/2003 18:05.")

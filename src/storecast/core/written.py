@@ -1,7 +1,7 @@
 """Days and instants as a user writes them: a format of ``strptime``'s numeric directives.
 
 Read to the character, with no regard to any locale: a text that can be read in two ways is read
-in none.
+in none. And texts as a terminal may show them.
 """
 
 from __future__ import annotations
@@ -162,3 +162,8 @@ def _zone(text: str | None) -> timezone | None:
         raise ValueError(f"no offset: {text}")
     offset = timedelta(hours=hours, minutes=minutes)
     return timezone(offset if text[0] == "+" else -offset)
+
+
+def visible(text: str) -> str:
+    """``text`` with what cannot be seen, or would command a terminal, as Python escapes it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storecast.core.schema import AMOUNT, DAY, INSTANT, NUMBER, TEXT
-from storecast.core.written import DateFormat
+from storecast.core.written import DateFormat, visible
 from storecast.errors import Code, ContractError
 from storecast.ingestion import rules
 from storecast.ports import HOLDS_FLOATS, Relation
@@ -250,7 +250,7 @@ def _named(feed: Feed, row: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "null" if value is None else " ".join(str(value).split()) or "''"
+    text = "null" if value is None else visible(str(value)) or "''"
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 

@@ -1,0 +1,62 @@
+"""What people read on a terminal, narrow or wide."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+
+from storecast.console import rejected
+
+REASON = (
+    "vendas.dia, row id = x1: The date is not written YYYY-MM-DD. Write it YYYY-MM-DD, in the "
+    "source or in a `query:`; or name the way in which all dates are written there by "
+    "`date_format:`."
+)
+ROW = {"id": "x1", "loja": "001 ", "dia": "13/01/2021", "valor": None, "obs": "a\x1b[2J\u202eb"}
+
+
+def _frame(**changes: Any) -> pl.DataFrame:
+    row = {
+        "table_name": "transactions", "row_hash": "0f" * 32, "occurrence": 1,
+        "reason_code": "DATE_NOT_ISO", "reason": REASON,
+        "raw_row": json.dumps(ROW, ensure_ascii=False),
+        "first_run_id": "20260101T000000000000-00000001",
+        "last_run_id": "20260101T000000000000-00000001", **changes,
+    }  # fmt: skip
+    return pl.DataFrame([row])
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_rejected_row_is_read_from_top_to_bottom(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = rejected(_frame())
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0] == "DATE_NOT_ISO, meant for transactions"
+    flat = " ".join(text.split())
+    assert REASON in flat
+    assert r'→ id: "x1" loja: "001 " dia: "13/01/2021" valor: null obs: "a\u001b[2J\u202eb"' in flat
+    assert flat.endswith("first rejected by run 20260101T000000000000-00000001")
+    assert "0f0f" not in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_a_copy_says_which_it_is_and_a_row_that_stays_since_when(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    text = rejected(_frame(occurrence=2, last_run_id="later"))
+    assert text.startswith("DATE_NOT_ISO, meant for transactions, copy 2\n")
+    assert text.endswith("first rejected by run 20260101T000000000000-00000001, last by later")
+
+
+def test_rows_of_one_code_stand_together() -> None:
+    rows = [_frame(reason_code=c, reason=f"{c} {n}") for n in (2, 1) for c in ("B", "A")]
+    codes = [b.splitlines()[1].strip() for b in rejected(pl.concat(rows)).split("\n\n")]
+    assert codes == ["A 1", "A 2", "B 1", "B 2"]
