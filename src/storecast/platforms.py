@@ -34,7 +34,7 @@ def assemble(config: Config, root: Path) -> Project:
 
 
 def open_source(config: Config, root: Path) -> Source:
-    """Open the configured source; a relative path starts at the project folder."""
+    """The configured source, not yet connected; a relative path starts at the project folder."""
     path = root / str(config.source.path)
     if config.source.type == "sqlite":
         from storecast.adapters.sources.sqlite import SqliteSource
@@ -44,7 +44,34 @@ def open_source(config: Config, root: Path) -> Source:
         from storecast.adapters.sources.files import FilesSource
 
         return FilesSource(path)
-    raise NotServedError.of(f"source type {config.source.type}", "source.type")
+    if config.source.type == "table":
+        from storecast.adapters.sources.table import TableSource
+
+        return TableSource(root, config.catalog, config.schema_)
+    return _of_a_server(config)
+
+
+def _of_a_server(config: Config) -> Source:
+    from storecast.adapters.sources.servers import Server
+
+    source = config.source
+    server = Server(
+        host=str(source.host),
+        port=source.port,
+        database=str(source.database),
+        user=source.user,
+        password=source.password.get_secret_value() if source.password is not None else None,
+        auth=source.auth,
+        encrypt=source.encrypt,
+        trust_certificate=source.trust_server_certificate,
+    )
+    if source.type == "postgresql":
+        from storecast.adapters.sources.postgresql import PostgresqlSource
+
+        return PostgresqlSource(server)
+    from storecast.adapters.sources.mssql import MssqlSource
+
+    return MssqlSource(server)
 
 
 def open_engine(scratch: Path) -> Engine:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from storecast.adapters.sources.spans import as_filter
 from storecast.errors import Code, SourceError
 from storecast.ports import Relation, SourceColumn, Span, Tallied
 
@@ -40,18 +41,24 @@ class FilesSource:
         first = _schema(files[0])
         for other in files[1:]:
             _same(files[0], first, other, _schema(other))
-        return [SourceColumn(f.name, str(f.type), _kind(f.type)) for f in first]
+        return [SourceColumn(f.name, str(f.type), kind_of(f.type)) for f in first]
 
     def read(
         self,
         relation: Relation,
         columns: Sequence[str],
-        span: Span | None = None,  # noqa: ARG002
+        span: Span | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Stream the named columns: of a CSV as text, of a parquet file in their own types."""
         self.columns(relation)
+        more = [span.column, *span.or_null] if span is not None else []
+        needed = list(dict.fromkeys([*columns, *more]))
         for file in self._files(relation):
-            yield from _read(file, columns)
+            for batch in _read(file, needed):
+                wanted = as_filter(span, batch.schema)
+                kept = batch if wanted is None else batch.filter(wanted)
+                if kept.num_rows:
+                    yield kept.select(list(columns))
 
     def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:  # noqa: ARG002
         """None: it cannot count."""
@@ -238,7 +245,8 @@ def _unreadable(file: Path, fault: Exception, expected: str) -> SourceError:
     )
 
 
-def _kind(kind: pa.DataType) -> str:
+def kind_of(kind: pa.DataType) -> str:
+    """What a ``SourceColumn`` calls an Arrow type."""
     tests = (
         ("text", lambda t: pa.types.is_string(t) or pa.types.is_large_string(t)),
         ("integer", pa.types.is_integer),

@@ -190,7 +190,7 @@ def uri_of(server: Server) -> str:
         "keepalives_interval": 15,
         "keepalives_count": 4,
     }
-    host = quote(server.host, safe=":[]" if server.host.startswith("[") else "")
+    host = f"[{server.host}]" if ":" in server.host else quote(server.host, safe="")
     if server.host.startswith("/"):
         parameters["host"], host = server.host, ""
         if server.port is not None:
