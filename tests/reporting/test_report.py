@@ -114,6 +114,13 @@ def test_a_champion_that_beats_nobody_is_said_aloud():
     assert said(made).notices == ()
 
 
+def test_attributes_without_versions_are_said_to_be_of_today():
+    (notice,) = said(tables(), timeless=("region", "kind")).notices
+    assert "region" in notice
+    assert "kind" in notice
+    assert "as it is now" in notice
+
+
 def test_a_forced_model_is_not_given_anothers_accuracy():
     notices = said(tables(), model="stranger").notices
     assert any("stranger" in n and "did not test" in n for n in notices)

@@ -97,6 +97,20 @@ def test_the_tables_hold_every_forecast_and_the_scores_that_follow(
 
 
 @pytest.mark.usefixtures("logged")
+def test_attributes_without_versions_are_marked_timeless(
+    project: Make, logged: list[dict[str, Any]]
+) -> None:
+    stores = "from: s.parquet, columns: {store_id: s}, attributes: [Região, kind]"
+    made = here(project(chain(), f"source.stores={{{stores}}}"))
+    for _ in range(2):
+        result = storecast.validate(made)
+        assert result.timeless == ("regiao", "kind")
+        assert "timeless: of regiao, kind no versions are kept" in " ".join(result.sentences())
+    assert runs.ledger(made)[-1]["details"]["timeless"] == ["regiao", "kind"]
+    versions = here(project(chain(), f"source.stores={{{stores}, valid_from: since}}"))
+    assert storecast.validate(versions).timeless == ()
+
+
 def test_the_ledger_names_the_recipes_and_the_calibration_for_deployment(project: Make) -> None:
     made = here(project(chain()))
     result = storecast.validate(made)

@@ -37,6 +37,7 @@ class Setting:
     model: str | None = None
     validation_id: str | None = None
     perfect_foresight: tuple[str, ...] = ()
+    timeless: tuple[str, ...] = ()
     failure: str | None = None
     forecast_id: str | None = None
 

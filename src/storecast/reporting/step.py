@@ -110,6 +110,7 @@ def _setting(project: Project, run: Run) -> Setting:
         failure=_detail(forecast, "failure"),
         forecast_id=_detail(forecast, "forecast_id"),
         perfect_foresight=tuple(_details(validated).get("perfect_foresight") or ()),
+        timeless=tuple(_details(validated).get("timeless") or ()),
     )
 
 

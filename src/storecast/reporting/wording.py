@@ -160,6 +160,8 @@ def _notices(say: Wording, content: Content) -> Iterator[str]:
         yield say.say("notice_not_validated", model=setting.model, other=trust.model.model)
     if setting.perfect_foresight:
         yield say.say("notice_foresight", columns=say.listed(list(setting.perfect_foresight)))
+    if setting.timeless:
+        yield say.say("notice_timeless", columns=say.listed(list(setting.timeless)))
 
 
 def _forecast_notices(say: Wording, content: Content, found: Outlook) -> Iterator[str]:

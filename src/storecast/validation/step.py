@@ -58,6 +58,7 @@ class ValidationResult:
         horizon: periods that each window forecasts.
         failures: model to what went wrong, where its share was filled.
         perfect_foresight: known covariates whose future may be better than was known.
+        timeless: attributes without versions, shown to every cutoff as they are today.
         reused: whether all of it stood in the tables already.
         audit: what the leak audit says of the models.
         align: how cutoffs lie, ``calendar`` or ``series_end``.
@@ -74,6 +75,7 @@ class ValidationResult:
     horizon: int
     failures: Mapping[str, str]
     perfect_foresight: tuple[str, ...]
+    timeless: tuple[str, ...]
     reused: bool
     audit: Audit
     align: str
@@ -115,6 +117,11 @@ class ValidationResult:
             told.append(
                 f"perfect foresight: of {', '.join(self.perfect_foresight)} only the latest "
                 "version is kept, so the past's forecasts may have known it better"
+            )
+        if self.timeless:
+            told.append(
+                f"timeless: of {', '.join(self.timeless)} no versions are kept (valid_from), so "
+                "the past's forecasts know the stores as they are today"
             )
         if self.align != SERIES_END:
             told += self.audit.sentences()
@@ -333,6 +340,7 @@ def _made(
         "conformals": {name: json.loads(c.to_json()) for name, c in conformals.items()},
         "failures": _failures(outcomes),
         "perfect_foresight": _foresight(history),
+        "timeless": _timeless(history),
         "align": config.validation.align,
     }
     run.progress("writing to MLflow")
@@ -406,6 +414,11 @@ def _own(frame: pl.DataFrame, rules: SeriesRules, plan: Plan) -> pl.DataFrame:
         .otherwise("segment")
     )
     return frame if plan.shifts is None else moved_back(frame, plan.shifts, rules.frequency)
+
+
+def _timeless(history: History) -> list[str]:
+    """Attributes of which no versions are kept."""
+    return list(history.rules.attributes) if history.rules.timeless else []
 
 
 def _committed(
@@ -516,6 +529,7 @@ def _result(
         horizon=config.forecast.horizon,
         failures=dict(details.get("failures", {})),
         perfect_foresight=tuple(details.get("perfect_foresight", ())),
+        timeless=tuple(details.get("timeless", ())),
         reused=reused,
         audit=audit,
         align=config.validation.align,
