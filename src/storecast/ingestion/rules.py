@@ -104,10 +104,10 @@ def _is_text(kind: pa.DataType) -> bool:
 def _wrong_type(kind: pa.DataType, expected: str) -> ContractError:
     return ContractError(
         Code.COLUMN_TYPE_INVALID,
-        f"a column of type {kind} cannot hold this",
+        f"its type is {kind}, where {expected} is asked for",
         expected=expected,
         found=str(kind),
-        next_step="name another column, or CAST it in a view or `query:`",
+        next_step="name another column, or CAST it in a view or `query:`, or write the file anew",
     )
 
 

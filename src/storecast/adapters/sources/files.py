@@ -101,6 +101,7 @@ class FilesSource:
                 where=str(self._folder),
                 expected=", ".join(there[:20]) or "parquet or CSV files",
                 found=name,
+                next_step="correct the name after `from:` in storecast.yaml, or put the file there",
             )
         return found
 
@@ -192,6 +193,7 @@ def _header(file: Path) -> list[str]:
             convert_options=pc.ConvertOptions(strings_can_be_null=False),
         ).read_all()
     except pa.ArrowException as fault:
+        fault = ValueError(f"the first line: {line}")
         raise _unreadable(file, fault, "column names in one line, the first") from fault
     row = row.cast(pa.schema([pa.field(name, pa.string()) for name in row.column_names]))
     return [str(column[0].as_py()) for column in row.columns]
@@ -224,6 +226,7 @@ def _first_line(file: Path) -> str:
             f"the file {file.name} has no header line",
             where=str(file),
             expected="column names in the first line",
+            next_step="write the column names in the first line, or export the file anew",
         )
     if "\x00" in line:
         raise _unreadable(file, ValueError("zero bytes: UTF-16?"), "UTF-8")
@@ -241,7 +244,9 @@ def _unreadable(file: Path, fault: Exception, expected: str) -> SourceError:
         where=str(file),
         expected=expected,
         found=" ".join(str(fault).split()),
-        next_step="save a CSV as UTF-8, with quotes around fields that hold the delimiter",
+        next_step="write the file anew"
+        if _is_parquet(file)
+        else "save the CSV as UTF-8, with quotes around fields that hold the delimiter",
     )
 
 

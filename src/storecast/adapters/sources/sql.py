@@ -67,6 +67,7 @@ def table_not_found(name: str, there: Sequence[str], place: str, where: str) -> 
         where=where,
         expected=", ".join(there[:20]) or "at least one table",
         found=name,
+        next_step="correct the name after `from:` in storecast.yaml",
     )
 
 

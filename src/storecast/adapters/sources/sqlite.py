@@ -46,6 +46,11 @@ _KINDS = (
     ("NUM", "decimal"),
     ("DEC", "decimal"),
 )
+_NEXT_STEPS = {
+    "malformed": "restore the database from a backup, or mend it by sqlite3's .recover",
+    "readonly": "write a query that only reads: SELECT …",
+    "locked": "ingest again when whoever writes to the database is done",
+}
 
 
 class SqliteSource:
@@ -63,7 +68,7 @@ class SqliteSource:
     def columns(self, relation: Relation) -> list[SourceColumn]:
         """The columns of a relation, in order, with their declared types."""
         if relation.query is not None:
-            with self._asked(relation.query, first_rows=1) as cursor:
+            with self._asked(relation.query, first_rows=1, relation=relation) as cursor:
                 return [SourceColumn(d[0], "", "unknown") for d in cursor.description or ()]
         name = self._table(str(relation.table))
         return [SourceColumn(n, kind, _kind(kind)) for n, kind, _ in self._declared(name)]
@@ -111,7 +116,7 @@ class SqliteSource:
             try:
                 self._connection = dbapi.connect(self._uri)
             except dbapi.Error as fault:
-                raise self._unreachable(str(fault)) from fault
+                raise self._unreachable(_said(fault)) from fault
         return self._connection
 
     @contextlib.contextmanager
@@ -135,7 +140,7 @@ class SqliteSource:
                 yield cursor
         except errors as fault:
             if any(sign in str(fault) for sign in ("not a database", "unable to open")):
-                raise self._unreachable(" ".join(str(fault).split())) from fault
+                raise self._unreachable(_said(fault)) from fault
             raise self._broken(relation, fault) from fault
 
     def _rows(
@@ -154,7 +159,7 @@ class SqliteSource:
 
     def _reachable(self) -> None:
         if not self._path.is_file():
-            raise self._unreachable("no such file")
+            raise self._unreachable("a folder" if self._path.is_dir() else "no such file")
 
     def _unreachable(self, found: str) -> SourceError:
         return SourceError(
@@ -171,7 +176,12 @@ class SqliteSource:
             Code.SOURCE_QUERY_FAILED,
             f"the database {self._path.name} refused or broke off the reading",
             where=str(relation) if relation is not None else str(self._path),
-            found=" ".join(str(fault).split()),
+            expected="a database that is whole, and a view or query that reads it",
+            found=_said(fault),
+            next_step=next(
+                (step for sign, step in _NEXT_STEPS.items() if sign in str(fault)),
+                "correct the view or query: try it in the database first",
+            ),
         )
 
     def _table(self, name: str) -> str:
@@ -207,6 +217,12 @@ class SqliteSource:
         if relation.query is not None:
             return derived(relation.query)
         return quoted(self._table(str(relation.table)))
+
+
+def _said(fault: Exception) -> str:
+    """What SQLite says, without what the driver puts around it."""
+    text = " ".join(str(fault).split()).split(" query: ")
+    return text[1] if len(text) > 1 else text[0]
 
 
 def _has_text_affinity(declared: str) -> bool:
