@@ -360,8 +360,8 @@ class Validation(Section):
 
 
 DEFAULT_MODELS = ("seasonal_naive", "local_level", "ets", "theta", "lightgbm")
-SERVED_MODELS = DEFAULT_MODELS
-KNOWN_MODELS = (*SERVED_MODELS, "xgboost", "nbeats", "tft", "ensemble")
+SERVED_MODELS = (*DEFAULT_MODELS, "xgboost")
+KNOWN_MODELS = (*SERVED_MODELS, "nbeats", "tft", "ensemble")
 
 
 class ModelConfig(BaseModel):

@@ -10,7 +10,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,7 +39,9 @@ NO_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 """MLflow draws a bar on standard error for each artefact unless this says false."""
 _LOADER = Path(__file__).with_name("loader.py")
 _NEEDED = ("storecast", "mlflow", "numpy", "pandas", "polars", "pyarrow", "holidays")
-_NEEDED_BY = {"lightgbm": ("darts", "lightgbm", "scikit-learn")}
+_NEEDED_BY = {"lightgbm": ("lightgbm", "scikit-learn"), "xgboost": ("xgboost", "scikit-learn")}
+_ALSO_NAMED = {"xgboost": "xgboost-cpu"}
+"""The same module in another distribution: named where that is the one installed."""
 
 
 class StoreForecaster(PythonModel):
@@ -284,10 +286,11 @@ def log_model(folder: Path, forecaster: UnifiedForecaster) -> ModelInfo:
 
 
 def _requirements(kind: str) -> list[str]:
-    found = []
-    for name in (*_NEEDED, *_NEEDED_BY.get(kind, ())):
-        try:
-            found.append(f"{name}=={version(name)}")
-        except PackageNotFoundError:
-            found.append(name)
-    return found
+    return [_pinned(name) for name in (*_NEEDED, *_NEEDED_BY.get(kind, ()))]
+
+
+def _pinned(name: str) -> str:
+    for distribution in (_ALSO_NAMED.get(name, name), name):
+        with suppress(PackageNotFoundError):
+            return f"{distribution}=={version(distribution)}"
+    return name

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from storecast.config import Config
 from storecast.configfile import FILE_NAME, load_config
-from storecast.errors import ConfigurationError
+from storecast.errors import ConfigurationError, ModelError
 from storecast.setup import source_checks
 from storecast.setup.findings import Diagnosis, Finding, failed, from_error, guarded, ok, warning
 
@@ -177,6 +177,20 @@ def _calendar(config: Config) -> Iterator[Finding]:
     country, subdivision = config.calendar.country, config.calendar.subdivision
     if country is not None:
         yield ok("calendar", f"holidays of {country}{f', {subdivision}' if subdivision else ''}")
+
+
+def _models(config: Config) -> Iterator[Finding]:
+    from storecast.models.base import create, recipes_of
+
+    wanting = False
+    for recipe in recipes_of(config.models, config.rules()):
+        try:
+            create(recipe)
+        except ModelError as fault:
+            wanting = True
+            yield from_error("models", fault)
+    if not wanting:
+        yield ok("models", "all that the models need is installed")
 
 
 def _writable(root: Path) -> Iterator[Finding]:
