@@ -208,7 +208,7 @@ def _refuse_ambiguous(feed: Feed, columns: Sequence[SourceColumn]) -> None:
             where=f"source.{feed.name}",
             expected="one column of each name",
             found=", ".join(names),
-            next_step="name each column once: with AS in a view or `query:`, or in the file's header",
+            next_step="name each column once: with AS in a view or `query:`, or in a file's header",
         )
 
 

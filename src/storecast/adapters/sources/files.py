@@ -193,8 +193,8 @@ def _header(file: Path) -> list[str]:
             convert_options=pc.ConvertOptions(strings_can_be_null=False),
         ).read_all()
     except pa.ArrowException as fault:
-        fault = ValueError(f"the first line: {line}")
-        raise _unreadable(file, fault, "column names in one line, the first") from fault
+        found = ValueError(f"the first line: {line}")
+        raise _unreadable(file, found, "column names in one line, the first") from fault
     row = row.cast(pa.schema([pa.field(name, pa.string()) for name in row.column_names]))
     return [str(column[0].as_py()) for column in row.columns]
 
