@@ -93,7 +93,10 @@ def _override(raw: dict[str, Any], text: str) -> None:
     key, found, value = text.partition("=")
     if not found or not key:
         raise ConfigurationError(
-            Code.USAGE, f"--set {text!r} is not key.path=value", expected="--set forecast.horizon=8"
+            Code.USAGE,
+            f"--set {text!r} is not key.path=value",
+            expected="--set forecast.horizon=8",
+            next_step="storecast --help; docs/configuration.md lists every key",
         )
     *parents, last = key.split(".")
     place = raw
@@ -101,7 +104,10 @@ def _override(raw: dict[str, Any], text: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise ConfigurationError(
-                Code.USAGE, f"--set {key}: {parent!r} is not a section", where=key
+                Code.USAGE,
+                f"--set {key}: {parent!r} is not a section",
+                where=key,
+                next_step="storecast --help; docs/configuration.md lists every key",
             )
     place[last] = yaml.load(value, Loader=_Loader)  # noqa: S506 - a SafeLoader
 
