@@ -21,9 +21,14 @@ def merge(
     covariates: Sequence[CovariateFeed],
     staged: Mapping[str, Staged],
     rows: Mapping[str, Unique],
-) -> None:
-    """Find what the tables of known covariates become; ``staged`` and ``rows`` by feed."""
+) -> list[tuple[CovariateFeed, str]]:
+    """Find what the tables of known covariates become; ``staged`` and ``rows`` by feed.
+
+    Returns:
+        the feeds that have known covariates, and the bench's table of each by period.
+    """
     bench = changes.bench
+    by_period = []
     latest: dict[str, list[Part]] = {}
     versions: list[Part] = []
     for number, covariate in enumerate(c for c in covariates if c.known):
@@ -33,6 +38,7 @@ def merge(
         days = _latest_days(bench, covariate, own)
         name = averaged(bench, f"known_{number}", days, key, covariate.known)
         latest.setdefault(table, []).append((name, covariate.known))
+        by_period.append((covariate, name))
         if covariate.versions:
             versions.append((_versions(bench, number, covariate, own), covariate.known))
     for table, parts in latest.items():
@@ -41,6 +47,7 @@ def merge(
         _merge_parts(changes, "covariate_versions", versions)
     for covariate in covariates:
         changes.count(staged[covariate.feed.name], rows[covariate.feed.name], None)
+    return by_period
 
 
 def with_realised(
