@@ -27,6 +27,7 @@ class Chain:
             "primary_key": ["id"],
             "columns": {"store_id": "store", "date": "day", "sales": "amount"},
             "watermark": "changed",
+            "reconcile": "9999d",
         }
         self.source: dict[str, Any] = {}
         self.changes: dict[str, Any] = {"series": {"frequency": "W-SUN"}, "max_rejected": 1}

@@ -406,7 +406,7 @@ def test_parquet_with_float_identifiers(chain: Chain) -> None:
         pa.table({"id": [1], "store": [1.0], "day": [date(2020, 1, 6)], "amount": [1.0]}),
         chain.folder / "lines.parquet",
     )
-    del chain.sales["watermark"]
+    del chain.sales["watermark"], chain.sales["reconcile"]
     chain.sales["from"] = "lines.parquet"
     chain.source |= {"type": "files", "path": "."}
     assert _refused(chain).code is Code.IDENTIFIER_IS_FLOAT

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from storecast.core.schema import TableSpec
@@ -29,17 +29,47 @@ class Changes:
     tables: dict[str, Change] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def find(self, name: str, wanted: str, *, newer_holds: bool = False) -> Change:
-        """Compare the bench's table ``wanted`` with the table ``name``.
+    def find(self, name: str, wanted: str) -> Change:
+        """Compare the bench's table ``wanted`` with the table ``name``, whole.
 
         Raises:
             ContractError: ROWS_DO_NOT_BALANCE.
         """
-        target = self.run.scan(name) if self.run.has(name) else None
-        change = difference(self.bench, self.specs[name], wanted, target, newer_holds=newer_holds)
-        equations.rows_of_table(change)
-        self.tables[name] = change
+        change = self.compare(name, wanted)
+        self.accept(change)
         return change
+
+    def compare(
+        self,
+        name: str,
+        wanted: str,
+        part: str | None = None,
+        *,
+        newer_holds: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> Change:
+        """As ``find``, without the intention to commit.
+
+        Args:
+            name: the table.
+            wanted: the bench's table with the rows as they shall be.
+            part: the bench's table of the rows that are looked at; None is the whole table.
+            newer_holds: a row of the table with a newer watermark stays.
+            columns: what is compared beside the key; None is all.
+        """
+        target = part or (self.run.scan(name) if self.run.has(name) else None)
+        return difference(
+            self.bench, self.specs[name], wanted, target, newer_holds=newer_holds, columns=columns
+        )
+
+    def accept(self, change: Change) -> None:
+        """Take a change that ``commit`` will make.
+
+        Raises:
+            ContractError: ROWS_DO_NOT_BALANCE.
+        """
+        equations.rows_of_table(change)
+        self.tables[change.spec.name] = change
 
     def count(self, staged: Staged, rows: Unique, change: Change | None) -> dict[str, int]:
         """Note what became of a feed's rows; ``change`` is None where no table has its grain."""

@@ -169,7 +169,7 @@ def check(batch: pa.RecordBatch, feed: Feed) -> Checked:
             reason[fails & (reason == 0)] = len(reasons)
     whole = pa.RecordBatch.from_arrays(columns, schema=feed.schema)
     if not reasons:
-        return Checked(whole, _no_rejected(), batch)
+        return Checked(whole, no_rejected(), batch)
     good = reason == 0
     return Checked(
         whole.filter(pa.array(good)),
@@ -199,7 +199,8 @@ def rejected(
     )
 
 
-def _no_rejected() -> pa.RecordBatch:
+def no_rejected() -> pa.RecordBatch:
+    """No row of ``REJECTED``."""
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in REJECTED], schema=REJECTED)
 
 

@@ -46,13 +46,49 @@ def amounts(bench: Workbench, staged: Staged, rows: Unique, change: Change, want
         given -= _sum(bench, change.name, "sales", "row__change = 'held'")
         given += _sum(bench, change.name, "before__sales", "row__change = 'held'")
     kept = _sum(bench, wanted, "sales")
-    if given != kept:
+    _same_amounts(
+        given, kept, f"the accepted amount of {staged.feed.relation}", "the amount in sales"
+    )
+
+
+def amounts_of_part(
+    bench: Workbench, staged: Staged, rows: Unique, main: Change, change: Change
+) -> None:
+    """The accepted amount is that of one row a key, and both tables change by one amount.
+
+    Args:
+        bench: where all of them are.
+        staged: the sales as they were read, some of the source's.
+        rows: the same, one a key.
+        main: what becomes of the table at their own grain.
+        change: what becomes of the sales of each store and period.
+    """
+    of = f"of {staged.feed.relation}"
+    given = staged.amount - _sum(bench, rows.judged, "sales", "row__verdict <> 'kept'")
+    one_a_key = _sum(bench, rows.name, "sales")
+    _same_amounts(given, one_a_key, f"the accepted amount {of}", "the amount of one row a key")
+    _same_amounts(
+        _moved(bench, main),
+        _moved(bench, change),
+        f"the amount by which {main.spec.name} changes",
+        "the amount by which sales changes",
+    )
+
+
+def _moved(bench: Workbench, change: Change) -> Decimal:
+    after = _sum(bench, change.name, "sales", "row__change IN ('inserted', 'updated')")
+    before = _sum(bench, change.name, "before__sales", "row__change IN ('deleted', 'updated')")
+    return after - before
+
+
+def _same_amounts(one: Decimal, other: Decimal, what: str, which: str) -> None:
+    if one != other:
         raise ContractError(
             Code.AMOUNTS_DO_NOT_BALANCE,
-            f"the accepted amount of {staged.feed.relation} is not the amount in sales",
+            f"{what} is not {which}",
             where="sales",
-            expected=str(given),
-            found=str(kept),
+            expected=str(one),
+            found=str(other),
             next_step="this is a fault of storecast: please report it",
         )
 

@@ -124,7 +124,8 @@ def difference(
         newer_holds: a row of the table with a newer watermark stays.
         columns: what is compared beside the key; None is all.
     """
-    name = f"change_{spec.name}"
+    # A table may be compared twice: at the sales' own grain, and whole.
+    name = f"change_{spec.name}" if columns is None else f"own_change_{spec.name}"
     given = spec.names if columns is None else columns
     values = tuple(c for c in given if c not in spec.primary_key and c not in BOOKKEEPING)
     after = bench.count(wanted)

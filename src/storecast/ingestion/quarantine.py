@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 import polars as pl
@@ -12,7 +13,10 @@ from storecast.errors import Code, ContractError, SourceError
 from storecast.ingestion.bench import Workbench, listed
 from storecast.ingestion.contract import Feed, check, rejected
 from storecast.ingestion.merge import Unique
+from storecast.runs import Run
 
+_MEND = "Mend the rows that `storecast tables show rejected_rows` names."
+_SPEC = "rejected_rows"
 TABLE = "rejected"
 """The bench's table of rejected rows."""
 
@@ -63,18 +67,41 @@ def conflicting_rows(
         )
 
 
-def quarantined(bench: Workbench, target: pa.Table, run_id: str) -> str:
+def of_feed(run: Run, feed: Feed) -> pa.Table:
+    """The rows of a feed that are in the quarantine: their key there, and ``raw_row``.
+
+    Other feeds may be meant for the same table: whose a row is, its columns say.
+    """
+    names = ["table_name", "row_hash", "occurrence", "raw_row"]
+    rows = run.read(_SPEC, names, f"table_name = '{feed.table}'")
+    own = [set(json.loads(row)) == set(feed.sources) for row in rows["raw_row"].to_pylist()]
+    return rows.filter(pa.array(own, pa.bool_()))
+
+
+def quarantined(bench: Workbench, target: pa.Table, run_id: str, kept: str | None) -> str:
     """The quarantine as it shall be; returns the bench's table.
 
     Args:
         bench: where the rejected rows of all feeds are.
         target: the quarantine as it is.
         run_id: the run that rejected them.
+        kept: the bench's table of the rows that stay without having come; None for none.
     """
-    with bench.viewed("quarantine", target):
-        return bench.make(
-            "quarantined", "quarantined", rejected=TABLE, target="quarantine", run_id=run_id
-        )
+    with bench.viewed("there_quarantined", target):
+        bench.create("quarantine", "SELECT * FROM there_quarantined")
+    rows = bench.make(
+        "quarantined_now", "quarantined", rejected=TABLE, target="quarantine", run_id=run_id
+    )
+    if kept is None:
+        return rows
+    columns = target.schema.names
+    return bench.create(
+        "quarantined_all",
+        f"SELECT {listed(columns)} FROM {rows} UNION ALL "
+        f"SELECT {listed(columns, 'q.')} FROM quarantine AS q INNER JOIN {kept} AS k "
+        "ON q.row_hash = k.row_hash AND q.occurrence = k.occurrence AND "
+        "q.table_name = k.table_name",
+    )
 
 
 def reasons(bench: Workbench) -> dict[str, int]:
@@ -88,14 +115,22 @@ def reasons(bench: Workbench) -> dict[str, int]:
 
 
 def refuse_too_many(
-    bench: Workbench, feed: Feed, rows_read: int, rows_rejected: int, allowed: float
+    bench: Workbench, feed: Feed, rows: int, rows_rejected: int, allowed: float
 ) -> None:
-    """Stop before the commit where too large a share of a feed was rejected.
+    """Stop before the commit where too large a share of a feed is rejected.
+
+    Args:
+        bench: where the rejected rows of this run are.
+        feed: whose rows.
+        rows: of the feed, as far as they are known: those read, or after a reading of some of
+            them all that the table and the quarantine will have.
+        rows_rejected: of these, how many the quarantine will have.
+        allowed: the share.
 
     Raises:
         ContractError: TOO_MANY_REJECTED, with the top reasons and an example of each.
     """
-    if rows_rejected <= allowed * rows_read:
+    if rows_rejected <= allowed * rows:
         return
     top = bench.tuples(
         f"SELECT reason_code, COUNT(*), MIN(reason), MIN(raw_row) FROM {TABLE} "
@@ -104,11 +139,11 @@ def refuse_too_many(
     )
     raise ContractError(
         Code.TOO_MANY_REJECTED,
-        f"{rows_rejected:,} of {rows_read:,} rows of {feed.relation} were rejected "
-        f"({rows_rejected / rows_read:.2%}): "
-        + ", ".join(f"{code} {count:,}" for code, count, _, _ in top),
+        f"{rows_rejected:,} of {rows:,} rows of {feed.relation} were rejected "
+        f"({rows_rejected / rows:.2%}): "
+        + (", ".join(f"{code} {count:,}" for code, count, _, _ in top) or "all by earlier runs"),
         where=f"source.{feed.name}",
         expected=f"at most {allowed:.2%} (max_rejected)",
         found="; ".join(f"{code}, for example {raw[:150]}" for code, _, _, raw in top),
-        next_step=f"{top[0][2]} Or raise max_rejected.",
+        next_step=f"{top[0][2] if top else _MEND} Or raise max_rejected.",
     )

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from storecast.core.calendar import Frequency
 from storecast.ingestion import quarantine
 from storecast.ingestion.bench import Workbench
-from storecast.ingestion.contract import Feed, check
+from storecast.ingestion.contract import Feed, check, no_rejected
 from storecast.ingestion.merge import Unique, unique
 from storecast.ports import Source, Span
 from storecast.runs import Run
@@ -77,6 +77,7 @@ def stage(
     """Read a feed: what the contract accepts to the bench, the rest to the quarantine."""
     staged = Staged(feed, _staged_name(feed))
     bench.append(staged.name, _empty(feed.schema))
+    reject(bench, staged, no_rejected())
     read_more(bench, source, staged, run, reading or Pass())
     return staged
 

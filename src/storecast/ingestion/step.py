@@ -6,25 +6,32 @@ Everything is computed, and the equations checked, before the first table is com
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field, replace
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from storecast import runs
 from storecast.core.calendar import Frequency
-from storecast.errors import Code, SourceError
 from storecast.ingestion import (
     collisions,
     covariates,
     evolution,
+    gaps,
     quarantine,
+    reconcile,
     sales,
     stores,
     through,
 )
+from storecast.ingestion import extent as extents
 from storecast.ingestion.bench import Workbench
 from storecast.ingestion.changes import Changes
-from storecast.ingestion.feeds import checked, feeds_of
+from storecast.ingestion.extent import Extent
+from storecast.ingestion.feeds import Feeds, checked, feeds_of
+from storecast.ingestion.merge import Unique
+from storecast.ingestion.partial import Part, Reading, Seen, empty
+from storecast.ingestion.result import IngestResult
 from storecast.ingestion.staging import Staged, label_periods, one_a_key, stage
 from storecast.ports import Source, Through
 
@@ -38,66 +45,6 @@ FEATURE_TABLES = (
 """In the order of their commitment."""
 
 _EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class IngestResult:
-    """What an ingestion did.
-
-    The counts are of the sales relation, at its own grain; ``feeds`` has those of the others.
-    rows_read = inserted + updated + unchanged + rejected + deduplicated.
-    """
-
-    run_id: str
-    rows_read: int
-    rows_inserted: int
-    rows_updated: int
-    rows_unchanged: int
-    rows_rejected: int
-    rows_deduplicated: int
-    rows_deleted: int
-    through: date
-    through_origin: str
-    stores: int
-    periods: int
-    first_date: date
-    last_date: date
-    rejected: dict[str, int] = field(default_factory=dict)
-    feeds: dict[str, dict[str, int]] = field(default_factory=dict)
-    stores_without_row: int = 0
-    stores_without_row_examples: tuple[str, ...] = ()
-    tables: dict[str, int] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the JSON envelope."""
-        plain = asdict(self)
-        for name in ("through", "first_date", "last_date"):
-            plain[name] = plain[name].isoformat()
-        return plain
-
-    def sentences(self) -> list[str]:
-        """For people, the headline first."""
-        changes = (
-            f"{self.rows_inserted:,} new, {self.rows_updated:,} changed, "
-            f"{self.rows_deleted:,} deleted, {self.rows_unchanged:,} unchanged"
-        )
-        lines = [
-            f"{self.rows_read:,} rows read: {changes}",
-            f"{self.stores:,} {'store' if self.stores == 1 else 'stores'}, "
-            f"{self.first_date} to {self.last_date}; "
-            f"complete through {self.through} ({self.through_origin})",
-        ]
-        if self.rows_deduplicated:
-            lines.append(f"{self.rows_deduplicated:,} rows were copies or older versions")
-        if self.rejected:
-            causes = ", ".join(f"{code} {count:,}" for code, count in self.rejected.items())
-            lines.append(f"rejected: {causes} (storecast tables show rejected_rows)")
-        if self.stores_without_row:
-            shown = ", ".join(self.stores_without_row_examples)
-            lines.append(
-                f"{self.stores_without_row:,} stores with sales have no store row: {shown}"
-            )
-        return lines
 
 
 def ingest(project: Project, *, full: bool = False) -> IngestResult:
@@ -122,71 +69,153 @@ def ingest(project: Project, *, full: bool = False) -> IngestResult:
         return _carry_out(project, source, changes, full)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What was read of each feed, by its name; ``part`` where not all sales were."""
+
+    feeds: Feeds
+    staged: Mapping[str, Staged]
+    rows: Mapping[str, Unique]
+    extent: Extent
+    part: Part | None
+
+
 def _carry_out(project: Project, source: Source, changes: Changes, full: bool) -> IngestResult:
     """Read, compute, check, commit; in this order."""
     bench, run, config = changes.bench, changes.run, project.config
     feeds = checked(feeds_of(config), source)
     # Before the sales: what the log says is complete is complete in what is read after it.
     said = through.said(source, config.source.sales.through)
-    staged = {feed.name: stage(bench, source, feed, run) for feed in feeds.all()}
-    _refuse_empty(staged["sales"])
-    collisions.refuse(bench, source, [(s.feed, s.name) for s in staged.values()])
-    rows = {n: one_a_key(bench, source, s, config.max_rejected) for n, s in staged.items()}
+    read = _read(project, source, changes, feeds, said, full)
     # Nobody who writes to the source need wait for what follows.
     source.close()
-    dated = [s.name for s in staged.values() if "date" in s.feed.schema.names]
+    staged, rows = read.staged, read.rows
     frequency = Frequency(config.series.frequency)
+    dated = [s.name for s in staged.values() if "date" in s.feed.schema.names]
     label_periods(bench, dated, frequency)
-    final = sales.merge(changes, feeds, staged["sales"], rows, frequency, full=full)
+    if read.part is None:
+        after = sales.merge(changes, feeds, staged["sales"], rows, frequency, full=full)
+    else:
+        after = sales.merge_part(changes, feeds, read.part, rows, frequency)
     if feeds.stores is None:
         stores.merge_none(changes)
     else:
         stores.merge(changes, staged["stores"], rows["stores"])
-    covariates.merge(changes, feeds.covariates, staged, rows)
-    _merge_rejected(changes)
-    complete = said or through.newest_sale(bench, final, run.started_at.date())
+    by_period = covariates.merge(changes, feeds.covariates, staged, rows)
+    _merge_rejected(changes, read.part)
+    complete = said or through.newest_sale(bench, after.days, run.started_at.date())
     strangers = (
-        stores.without_row(bench, changes.tables["sales"].wanted, rows["stores"])
-        if feeds.stores is not None
-        else []
+        stores.without_row(bench, after.stores, rows["stores"]) if feeds.stores is not None else []
     )
-    result = _result(changes, complete, strangers)
+    shops = changes.tables["stores"].wanted if feeds.stores is not None else None
+    lacking = gaps.find(bench, by_period, after.stores, shops, config.rules(), complete.day)
+    result = replace(
+        _result(changes, read, after, complete, strangers), covariates_without_row=lacking
+    )
     changes.commit()
-    return _told(changes, config.series.frequency, result)
+    return _told(changes, read, config.series.frequency, result)
 
 
-def _refuse_empty(staged: Staged) -> None:
-    if staged.read == 0:
-        raise SourceError(
-            Code.SOURCE_EMPTY,
-            f"{staged.feed.relation} has no row",
-            where="source.sales",
-            expected="at least one sale",
-            next_step="check source.sales",
-        )
+def _read(
+    project: Project,
+    source: Source,
+    changes: Changes,
+    feeds: Feeds,
+    said: Through | None,
+    full: bool,
+) -> _Read:
+    bench, run, config, feed = changes.bench, changes.run, project.config, feeds.sales
+    before = runs.newest(project, "ingest")
+    there = run.has("sales") and run.has(feed.table) and run.has("rejected_rows")
+    extent = extents.of_run(config, before, there=there, full=full)
+    seen = Seen(extent, feed)
+    staged = {
+        f.name: stage(bench, source, f, run, seen.reading() if f is feed and extent.since else None)
+        for f in feeds.all()
+    }
+    part = None
+    if extent.since is not None and before is not None:
+        part = _settled(project, source, changes, staged["sales"], seen, before, said)
+    elif staged["sales"].read == 0:
+        raise empty(feed)
+    known = _stores_before(changes) if part is not None else ()
+    collisions.refuse(bench, source, [(s.feed, s.name) for s in staged.values()], known)
+    rows = {
+        name: part.rows
+        if part is not None and one.feed is feed
+        else one_a_key(bench, source, one, config.max_rejected)
+        for name, one in staged.items()
+    }
+    return _Read(feeds, staged, rows, extent, part)
 
 
-def _merge_rejected(changes: Changes) -> None:
+def _settled(
+    project: Project,
+    source: Source,
+    changes: Changes,
+    staged: Staged,
+    seen: Seen,
+    before: Mapping[str, Any],
+    said: Through | None,
+) -> Part:
+    """Settle what the watermark gave, and what differs, against the table."""
+    config, bench = project.config, changes.bench
+    ends = [before["through"], *([said.day] if said is not None else [])]
+    days = config.source.sales.reconcile
+    part = Reading(
+        bench,
+        changes.run,
+        source,
+        staged,
+        changes.specs[staged.feed.table],
+        seen.extent,
+        seen,
+        since=reconcile.first_day(max(ends), days) if days is not None else None,
+        known=reconcile.remembered(before["details"].get("sales", {})),
+    ).settle()
+    bad = staged.rejected + bench.count(part.kept)
+    # Few rows may come: what counts is how much of all that the feed has is rejected.
+    quarantine.refuse_too_many(bench, staged.feed, part.after + bad, bad, config.max_rejected)
+    return part
+
+
+def _stores_before(changes: Changes) -> list[str]:
+    bench = changes.bench
+    with bench.viewed("target", changes.run.scan("sales", ["store_id"])):
+        bench.create("stores_before", "SELECT DISTINCT store_id FROM target")
+    found: list[str] = bench.rows("SELECT store_id FROM stores_before")["store_id"].to_pylist()
+    return found
+
+
+def _merge_rejected(changes: Changes, part: Part | None) -> None:
     run, spec = changes.run, changes.specs["rejected_rows"]
     target = run.read(spec.name) if run.has(spec.name) else spec.empty()
-    changes.find(spec.name, quarantine.quarantined(changes.bench, target, run.run_id))
+    kept = part.kept if part is not None else None
+    changes.find(spec.name, quarantine.quarantined(changes.bench, target, run.run_id, kept))
 
 
-def _result(changes: Changes, complete: Through, strangers: list[str]) -> IngestResult:
-    name = changes.tables["sales"].wanted
+def _result(
+    changes: Changes, read: _Read, after: sales.After, complete: Through, strangers: list[str]
+) -> IngestResult:
     counts: dict[str, Any] = dict(changes.counts["sales"])
     number, periods, first, last = changes.bench.tuples(
-        f"SELECT COUNT(DISTINCT store_id), COUNT(*), MIN(date), MAX(date) FROM {name}"  # noqa: S608 - a table of the bench
+        f"SELECT COUNT(*), SUM(periods), MIN(first_date), MAX(last_date) FROM {after.stores}"  # noqa: S608 - a table of the bench
     )[0]
+    part = read.part
     return IngestResult(
         run_id=changes.run.run_id,
         **counts,
         through=complete.day,
         through_origin=complete.origin,
         stores=number,
-        periods=periods,
+        periods=int(periods or 0),
         first_date=first or complete.day,
         last_date=last or complete.day,
+        mode="full" if part is None else "incremental",
+        why_full=read.extent.why,
+        since=read.extent.since,
+        regions_compared=part.compared if part is not None else 0,
+        regions_read_again=part.extracted if part is not None else 0,
         rejected=quarantine.reasons(changes.bench),
         feeds={n: c for n, c in changes.counts.items() if n != "sales"},
         stores_without_row=len(strangers),
@@ -194,7 +223,7 @@ def _result(changes: Changes, complete: Through, strangers: list[str]) -> Ingest
     )
 
 
-def _told(changes: Changes, frequency: str, result: IngestResult) -> IngestResult:
+def _told(changes: Changes, read: _Read, frequency: str, result: IngestResult) -> IngestResult:
     """Tell the ledger; returns the result with the versions committed."""
     run = changes.run
     run.count(**changes.counts["sales"])
@@ -205,6 +234,34 @@ def _told(changes: Changes, frequency: str, result: IngestResult) -> IngestResul
         "rejected": result.rejected,
         "feeds": result.feeds,
         "stores_without_row": result.stores_without_row,
+        "covariates_without_row": {
+            n: g.as_dict() for n, g in result.covariates_without_row.items()
+        },
+        "sales": _state(changes, read, result),
     }
     tables = {n: v for n in changes.tables if (v := run.version(n)) is not None}
     return replace(result, tables=tables)
+
+
+def _state(changes: Changes, read: _Read, result: IngestResult) -> dict[str, Any]:
+    """What was read, and what the next run has to know to read on from here."""
+    extent, start, part = read.extent, changes.run.started_at, read.part
+    newest, later = None, 0
+    if read.feeds.sales.watermark:
+        latest = f"CAST('{(start + timedelta(days=1)).isoformat()}' AS TIMESTAMPTZ)"
+        row = changes.bench.rows(
+            f"SELECT MAX(CASE WHEN watermark <= {latest} THEN watermark END) AS newest, "  # noqa: S608 - a table of the bench
+            f"COUNT(CASE WHEN watermark > {latest} THEN 1 END) AS later "
+            f"FROM {read.staged['sales'].name}"
+        ).to_pylist()[0]
+        newest, later = row["newest"], row["later"]
+    return {
+        "mode": result.mode,
+        "why_full": extent.why,
+        "since": result.since,
+        "regions_compared": result.regions_compared,
+        "regions_read_again": result.regions_read_again,
+        "digest": extent.digest,
+        "watermark": extents.new_mark(extent, newest, later > 0, start),
+        "differing": reconcile.to_remember(part.differing) if part is not None else [],
+    }

@@ -29,12 +29,12 @@ def said(source: Source, through: date | LoadLog | None) -> Through | None:
     return Through(_newest_logged(source, through), through.table)
 
 
-def newest_sale(bench: Workbench, sales: str, today: date) -> Through:
+def newest_sale(bench: Workbench, days: str, today: date) -> Through:
     """The day of the newest accepted sale that is not in the future.
 
     Args:
-        bench: where the rows lie.
-        sales: the bench's table of the accepted sales.
+        bench: where they are counted.
+        days: the bench's table of the accepted sales by day: date, row__rows.
         today: the day of the run, in UTC; a day more is allowed, for chains east of it.
 
     Raises:
@@ -42,8 +42,8 @@ def newest_sale(bench: Workbench, sales: str, today: date) -> Through:
     """
     latest = today + timedelta(days=1)
     newest, coming = bench.tuples(
-        f"SELECT MAX(date) FILTER (WHERE date <= DATE '{latest}'), "  # noqa: S608 - a table of the bench
-        f"COUNT(*) FILTER (WHERE date > DATE '{latest}') FROM {sales}"
+        f"SELECT MAX(CASE WHEN date <= DATE '{latest}' THEN date END), "  # noqa: S608 - a table of the bench
+        f"SUM(CASE WHEN date > DATE '{latest}' THEN row__rows END) FROM {days}"
     )[0]
     if newest is None:
         raise SourceError(
@@ -53,7 +53,7 @@ def newest_sale(bench: Workbench, sales: str, today: date) -> Through:
             next_step="mend the rejected rows, or set source.sales.through",
         )
     if coming:
-        return Through(newest, f"the newest sale but {coming:,} dated in the future")
+        return Through(newest, f"the newest sale but {int(coming):,} dated in the future")
     return Through(newest, "the newest sale")
 
 

@@ -1,0 +1,321 @@
+# ruff: noqa: S608 - the names in these statements are our own normalised ones
+"""A reading of some of the sales, settled against the table: new rows, then what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storecast.core.schema import TableSpec
+from storecast.errors import Code, SourceError
+from storecast.ingestion import places, quarantine, reconcile
+from storecast.ingestion.bench import Workbench, joined, listed, quoted
+from storecast.ingestion.contract import Feed
+from storecast.ingestion.extent import Extent
+from storecast.ingestion.merge import Change, Unique, difference, unique
+from storecast.ingestion.reconcile import Numbers, Region
+from storecast.ingestion.staging import Pass, Staged, read_more, reject_conflicting
+from storecast.ports import Source
+from storecast.runs import Run
+
+_MANY = 1_000_000
+"""Keys above which the table is streamed past them, not asked for them."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the sales, as the table will have them.
+
+    Attributes:
+        staged: what was read.
+        rows: of these one a key.
+        change: of the table, at the sales' own grain; only rows are looked at whose key came, or
+            that lie in a region that was extracted.
+        before: rows of the table.
+        kept: the bench's table of the rows that stay in the quarantine without having come.
+        compared: regions whose numbers were compared.
+        extracted: of these, how many were extracted again.
+        differing: those that differ all the same, and how.
+    """
+
+    staged: Staged
+    rows: Unique
+    change: Change
+    before: int
+    kept: str
+    compared: int = 0
+    extracted: int = 0
+    differing: Mapping[Region, Numbers] = field(default_factory=dict)
+
+    @property
+    def after(self) -> int:
+        """Rows that the table will have."""
+        return self.before + self.change.inserted - self.change.deleted
+
+
+class Seen:
+    """Rows that a reading has given, by their hashes."""
+
+    def __init__(self, extent: Extent, feed: Feed) -> None:
+        self.extent, self._feed = extent, feed
+        self._hashes: list[pl.Series] = []
+
+    def reading(self) -> Pass:
+        """The reading of what the watermark says is new."""
+        return Pass(self.extent.span(self._feed), self._keeps)
+
+    def _keeps(self, batch: pa.RecordBatch) -> pa.Array:
+        mask = self.extent.reaches(batch, self._feed)
+        self._hashes.append(_hashes(batch.filter(mask)))
+        return mask
+
+    def already(self) -> Callable[[pa.RecordBatch], pa.Array]:
+        """Which rows of a batch were given.
+
+        One that should have been and was not has come to the source in between.
+        """
+        given = pl.concat([pl.Series(dtype=pl.UInt64), *self._hashes]).unique()
+
+        def seen(batch: pa.RecordBatch) -> pa.Array:
+            inside = _hashes(batch).is_in(given.implode()).to_arrow()
+            return pc.and_(self.extent.reaches(batch, self._feed), inside)
+
+        return seen
+
+
+def _hashes(batch: pa.RecordBatch) -> pl.Series:
+    rows: pl.DataFrame = pl.DataFrame(batch)
+    return rows.hash_rows(seed=1)
+
+
+@dataclass
+class Reading:
+    """What a partial reading needs to know.
+
+    Attributes:
+        spec: the table of the sales' own grain.
+        extent: of this run.
+        seen: the rows that the watermark gave.
+        since: from which day on the source is compared with the table; None: not at all.
+        known: regions that differed in such a way after they were extracted.
+    """
+
+    bench: Workbench
+    run: Run
+    source: Source
+    staged: Staged
+    spec: TableSpec
+    extent: Extent
+    seen: Seen
+    since: date | None
+    known: Mapping[Region, Numbers]
+
+    @property
+    def feed(self) -> Feed:
+        """The sales."""
+        return self.staged.feed
+
+    def settle(self) -> Part:
+        """Settle what the watermark gave, then what differs by store and month.
+
+        Raises:
+            SourceError: SOURCE_EMPTY; SOURCE_QUERY_FAILED where the source changed meanwhile.
+        """
+        self._table_by_day()
+        part = self._settled(set())
+        if self.since is not None:
+            part = self._reconciled(part, self.since)
+        if self.staged.read == 0:
+            self._refuse_empty()
+        reject_conflicting(self.bench, self.source, self.staged, part.rows)
+        return part
+
+    def _reconciled(self, part: Part, since: date) -> Part:
+        self.run.progress("comparing with the source")
+        tally = reconcile.tally_source(self.bench, self.source, self.feed, since)
+        self._tally_table(since)
+        found = reconcile.compare(self.bench, tally, self._ours(part), since)
+        regions = reconcile.to_read(found.differing, self.known, self._unplaced(since))
+        differing = found.differing
+        if regions:
+            for reading in reconcile.passes(self.feed, regions, self.seen.already()):
+                read_more(self.bench, self.source, self.staged, self.run, reading)
+            part = self._settled(regions)
+            differing = reconcile.compare(self.bench, tally, self._ours(part), since).differing
+        return replace(part, compared=found.compared, extracted=len(regions), differing=differing)
+
+    def _refuse_empty(self) -> None:
+        """Nothing new is usual; nothing at all is not."""
+        if next(self.source.read(self.feed.relation, self.feed.sources), None) is None:
+            raise empty(self.feed)
+
+    # ------------------------------------------------------------------ against the table
+
+    def _settled(self, regions: set[Region]) -> Part:
+        rows = unique(self.bench, self.feed, self.staged.name)
+        self._rejected_now()
+        key = listed(self.feed.key)
+        self.bench.create(
+            "came",
+            f"SELECT {key} FROM {self.staged.name} UNION "
+            f"SELECT {key} FROM rejected_now WHERE {quoted(self.feed.key[0])} IS NOT NULL",
+        )
+        there = self._there(regions)
+        kept = self._kept(regions)
+        change = difference(
+            self.bench,
+            self.spec,
+            rows.name,
+            there,
+            newer_holds=True,
+            columns=self.feed.schema.names,
+        )
+        before = int(self.bench.value("SELECT COALESCE(SUM(row__rows), 0) FROM days_before"))
+        return Part(self.staged, rows, change, before, kept)
+
+    def _there(self, regions: set[Region]) -> str:
+        """The table's rows whose key came, and those of the regions."""
+        came = f"SELECT {listed(self.feed.key)} FROM came"
+        names = list(dict.fromkeys([*self.feed.key, *self.feed.schema.names]))
+        same = joined(self.feed.key, "t", "c")
+        among = self.bench.rows(came) if self.bench.count("came") <= _MANY else None
+        with self.bench.viewed("target", self.run.scan(self.spec.name, names, among=among)):
+            self.bench.create(
+                "there_by_key",
+                f"SELECT {listed(names, 't.')} FROM target AS t INNER JOIN came AS c ON {same}",
+            )
+        if not regions:
+            return "there_by_key"
+        reconcile.show(self.bench, regions)
+        months = [m for _, m in regions if m != places.NO_MONTH]
+        where = reconcile.within(min(months), max(months)) if months else "FALSE"
+        with self.bench.viewed("target", self.run.scan(self.spec.name, names, where)):
+            self.bench.create(
+                "there_by_region",
+                f"SELECT {listed(names, 't.')} FROM target AS t "
+                f"INNER JOIN {reconcile.REGIONS} AS r ON r.row__store = t.store_id "
+                f"AND r.row__month = {places.MONTH.format('t.date')} "
+                f"LEFT JOIN came AS c ON {same} WHERE c.{quoted(self.feed.key[0])} IS NULL",
+            )
+        return self.bench.create(
+            "there", "SELECT * FROM there_by_key UNION ALL SELECT * FROM there_by_region"
+        )
+
+    def _table_by_day(self) -> None:
+        with self.bench.viewed("target", self.run.scan(self.spec.name, ["date"])):
+            self.bench.create(
+                "days_before", "SELECT date, COUNT(*) AS row__rows FROM target GROUP BY date"
+            )
+
+    # ------------------------------------------------------------------ the quarantine
+
+    def _rejected_now(self) -> None:
+        rows = self.bench.rows(
+            f"SELECT raw_row FROM {quarantine.TABLE} WHERE feed = '{self.feed.name}'"
+        )["raw_row"].to_pylist()
+        self._described("rejected_now", rows)
+
+    def _kept(self, regions: set[Region]) -> str:
+        """Rows of the quarantine that did not come, and whose absence says nothing."""
+        before = quarantine.of_feed(self.run, self.feed)
+        self._described("quarantined", before["raw_row"].to_pylist(), before.drop(["raw_row"]))
+        if regions:
+            reconcile.show(self.bench, regions)
+        none = "(SELECT '' AS row__store, 0 AS row__month WHERE FALSE)"
+        return self.bench.make(
+            "kept",
+            "kept",
+            quarantined="quarantined",
+            came="came",
+            same_key=joined(self.feed.key, "q", "c"),
+            key=quoted(self.feed.key[0]),
+            regions=reconcile.REGIONS if regions else none,
+        )
+
+    def _described(self, name: str, rows: Sequence[str], *more: pa.Table) -> None:
+        table = places.described(rows, self.feed, self.extent, self.staged.schema)
+        for extra in more:
+            for column in extra.schema.names:
+                table = table.append_column(column, extra[column])
+        with self.bench.viewed("described", table):
+            self.bench.create(name, "SELECT * FROM described")
+
+    # ------------------------------------------------------------------ what we know of
+
+    def _tally_table(self, since: date) -> None:
+        where = reconcile.where("date", since)
+        rows = self.run.scan(self.spec.name, ["store_id", "date", "sales"], where)
+        with self.bench.viewed("target", rows):
+            self.bench.create(
+                "tally_table",
+                "SELECT row__store, row__month, COUNT(*) AS row__rows, "
+                "SUM(CAST(sales AS DECIMAL(38, 4))) AS row__sum FROM (SELECT store_id AS "
+                f"row__store, {places.MONTH.format('date')} AS row__month, sales FROM target"
+                ") AS placed GROUP BY row__store, row__month",
+            )
+
+    def _ours(self, part: Part) -> list[str]:
+        """Rows and sums that the source should have, by all that we know of it."""
+        change, judged = part.change, part.rows.judged
+        ours = [
+            "SELECT row__store, row__month, row__rows, row__sum FROM tally_table",
+            _places_of(old_rows(change), -1),
+            _places_of(new_rows(change), 1),
+            *(f"SELECT row__store, row__month, 1, row__amount FROM {name}"
+              for name in ("rejected_now", part.kept)),
+        ]  # fmt: skip
+        if judged is not None:
+            left_out = f"SELECT store_id, date, sales FROM {judged} WHERE row__verdict <> 'kept'"
+            ours.append(_places_of(left_out, 1))
+        return ours
+
+    def _unplaced(self, since: date) -> set[Region]:
+        first = since.year * 12 + since.month - 1
+        return set(
+            self.bench.tuples(
+                "SELECT DISTINCT row__store, row__month FROM kept "
+                f"WHERE row__month = {places.NO_MONTH} "
+                f"OR (row__store = '{places.NO_STORE}' AND row__month >= {first})"
+            )
+        )
+
+
+def _places_of(rows: str, sign: int) -> str:
+    return (
+        f"SELECT store_id, {places.MONTH.format('date')}, {sign}, "
+        f"{sign} * CAST(sales AS DECIMAL(38, 4)) FROM ({rows}) AS moved"
+    )
+
+
+def old_rows(change: Change) -> str:
+    """Store, date and sales of the rows that are updated or deleted, as they are."""
+    return _rows_of(change, "before__", "'updated', 'deleted'")
+
+
+def new_rows(change: Change) -> str:
+    """Store, date and sales of the rows that are inserted or updated, as they will be."""
+    return _rows_of(change, "", "'inserted', 'updated'")
+
+
+def _rows_of(change: Change, prefix: str, kinds: str) -> str:
+    columns = ", ".join(
+        c if c in change.spec.primary_key else f"{prefix}{c} AS {c}"
+        for c in ("store_id", "date", "sales")
+    )
+    return f"SELECT {columns} FROM {change.name} WHERE row__change IN ({kinds})"
+
+
+def empty(feed: Feed) -> SourceError:
+    """A source without a row."""
+    return SourceError(
+        Code.SOURCE_EMPTY,
+        f"{feed.relation} has no row",
+        where="source.sales",
+        expected="at least one sale",
+        next_step="check source.sales",
+    )

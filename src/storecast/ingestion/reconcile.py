@@ -1,0 +1,240 @@
+# ruff: noqa: S608 - the names in these statements are our own normalised ones
+"""Rows that vanished or changed unseen: rows and sums by store and month, the source's and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storecast.ingestion import places
+from storecast.ingestion.bench import Workbench
+from storecast.ingestion.contract import Feed, converted
+from storecast.ingestion.staging import Pass
+from storecast.ports import TALLY, Source, Span, Tallied
+
+REGIONS = "regions"
+"""The bench's table of the stores and months that are extracted again."""
+
+_TALLY = pa.schema(
+    [
+        pa.field("row__store", pa.string()),
+        pa.field("row__month", pa.int32()),
+        pa.field("row__rows", pa.int64()),
+        pa.field("row__sum", pa.decimal128(38, 4)),
+    ]
+)
+_NEVER = date(2201, 1, 1)
+"""After every day that a row may have."""
+
+_FEW = 2
+"""Months between two regions that cost less to read than another reading."""
+
+_MOST = 10_000
+"""Regions that are kept in mind from run to run."""
+
+Region = tuple[str, int]
+Numbers = tuple[int, str, int, str]
+"""Rows and sum in the source, rows and sum that we know of."""
+
+
+def first_day(through: date, days: int) -> date:
+    """From which day on a source is compared: whole months, so their first."""
+    earliest = date(1900, 1, 1)
+    if (through - earliest).days <= days:
+        return earliest
+    return (through - timedelta(days=days)).replace(day=1)
+
+
+def where(column: str, since: date) -> str:
+    """The condition for it in a statement."""
+    return f"{column} >= DATE '{since.isoformat()}'"
+
+
+def within(first: int, last: int) -> str:
+    """The condition for days from one month to another, by their numbers."""
+    until = _first_of(last + 1).isoformat()
+    return f"{where('date', _first_of(first))} AND date < DATE '{until}'"
+
+
+# ---------------------------------------------------------------------- the source's numbers
+
+
+def tally_source(bench: Workbench, source: Source, feed: Feed, since: date) -> str:
+    """Rows and sums of the source from ``since`` on; returns the bench's table."""
+    by_name = {f.name: f for f in feed.fields}
+    store, day = by_name["store_id"], by_name["date"]
+    told = source.tally(
+        feed.relation, Tallied(store.source, day.source, by_name["sales"].source, since)
+    )
+    if told is not None:
+        parts = _told(told, feed)
+    else:
+        span = Span(day.source, since=since)
+        parts = _counted(source.read(feed.relation, places.columns(feed), span), feed)
+    bench.append("tally_parts", [pa.RecordBatch.from_pylist([], schema=_TALLY), *parts])
+    return bench.make("tally_source", "tallied", parts="SELECT * FROM tally_parts")
+
+
+def _told(told: pa.Table, feed: Feed) -> Iterator[pa.RecordBatch]:
+    field = next(f for f in feed.fields if f.name == "store_id")
+    for batch in told.cast(TALLY).to_batches():
+        raw = pa.RecordBatch.from_arrays([batch["store_id"]], names=[field.source])
+        stores, wrong = converted(raw, field, feed)
+        rows = pa.RecordBatch.from_arrays(
+            [stores, places.months(batch["month"]), batch["n_rows"], batch["amount"]],
+            schema=_TALLY,
+        )
+        yield rows.filter(pc.and_(pc.is_valid(stores), pc.is_null(wrong)))
+
+
+def _counted(batches: Iterable[pa.RecordBatch], feed: Feed) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        grouped = (
+            pa.Table.from_batches([places.placed(batch, feed)])
+            .group_by(list(places.PLACE))
+            .aggregate([([], "count_all"), ("row__amount", "sum")])
+        )
+        yield from (
+            pa.Table.from_arrays(
+                [
+                    grouped["row__store"],
+                    grouped["row__month"],
+                    grouped["count_all"],
+                    grouped["row__amount_sum"].cast(pa.decimal128(38, 4)),
+                ],
+                schema=_TALLY,
+            )
+            .combine_chunks()
+            .to_batches()
+        )
+
+
+# ---------------------------------------------------------------------- what differs
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Regions that were compared, and the numbers of those that differ."""
+
+    compared: int
+    differing: Mapping[Region, Numbers] = field(default_factory=dict)
+
+
+def compare(bench: Workbench, tally: str, ours: Sequence[str], since: date) -> Comparison:
+    """Compare the source's numbers with ours.
+
+    Args:
+        bench: where both are.
+        tally: the source's.
+        ours: statements whose rows add up to ours.
+        since: the first day that counts.
+    """
+    name = bench.make("tally_ours", "tallied", parts=" UNION ALL ".join(ours))
+    first = since.year * 12 + since.month - 1
+    bench.make("tally_compared", "tally_compared", source=tally, ours=name, first=str(first))
+    differs = "source_rows <> our_rows OR source_sum <> our_sum"
+    found = bench.tuples(
+        "SELECT row__store, row__month, source_rows, source_sum, our_rows, our_sum "
+        f"FROM tally_compared WHERE {differs}"
+    )
+    return Comparison(
+        bench.count("tally_compared"),
+        {(r[0], r[1]): (int(r[2]), str(r[3]), int(r[4]), str(r[5])) for r in found},
+    )
+
+
+def to_read(
+    differing: Mapping[Region, Numbers], known: Mapping[Region, Numbers], unplaced: set[Region]
+) -> set[Region]:
+    """Regions to extract again.
+
+    Args:
+        differing: those that differ.
+        known: those that differed in just this way after they were extracted: rows are in them
+            that count for the source alone, such as copies.
+        unplaced: where rejected rows lie that the source counts in no month, or for no store:
+            whether they are still there only a reading tells.
+    """
+    return {r for r, numbers in differing.items() if known.get(r) != numbers} | unplaced
+
+
+def remembered(details: Mapping[str, Any]) -> dict[Region, Numbers]:
+    """What ``to_remember`` made of regions and their numbers."""
+    return {(r[0], r[1]): (r[2], r[3], r[4], r[5]) for r in details.get("differing", ())}
+
+
+def to_remember(differing: Mapping[Region, Numbers]) -> list[list[Any]]:
+    """Regions that differ after all, for the ledger; none where there are too many."""
+    if len(differing) > _MOST:
+        return []
+    return [[*region, *numbers] for region, numbers in sorted(differing.items())]
+
+
+# ---------------------------------------------------------------------- extraction
+
+
+def passes(
+    feed: Feed,
+    regions: set[Region],
+    already: Callable[[pa.RecordBatch], pa.Array],
+) -> Iterator[Pass]:
+    """Readings of regions, each of the source's rows once.
+
+    Args:
+        feed: the sales.
+        regions: stores and months.
+        already: which rows of a batch this run has read before.
+    """
+    day = next(f.source for f in feed.fields if f.name == "date")
+    months = sorted({month for _, month in regions if month != places.NO_MONTH})
+    runs: list[list[int]] = []
+    for month in months:
+        if runs and month - runs[-1][-1] <= _FEW:
+            runs[-1].append(month)
+        else:
+            runs.append([month])
+    if not runs and regions:
+        runs.append([])
+    for number, run in enumerate(runs):
+        span = (
+            Span(day, since=_first_of(run[0]), until=_first_of(run[-1] + 1))
+            if run
+            else Span(day, since=_NEVER)
+        )
+        # Rows without a readable date come with every reading: they are taken from the first.
+        own = {r for r in regions if r[1] in run or (number == 0 and r[1] == places.NO_MONTH)}
+        yield Pass(span, _keeper(feed, own, already))
+
+
+def _keeper(
+    feed: Feed, regions: set[Region], already: Callable[[pa.RecordBatch], pa.Array]
+) -> Callable[[pa.RecordBatch], pa.Array]:
+    wanted = pl.DataFrame(
+        sorted(regions), schema={"row__store": pl.String, "row__month": pl.Int32}, orient="row"
+    ).with_columns(wanted=True)
+
+    def keeps(batch: pa.RecordBatch) -> pa.Array:
+        rows: pl.DataFrame = pl.DataFrame(places.placed(batch, feed).select(list(places.PLACE)))
+        inside = rows.join(wanted, on=list(places.PLACE), how="left", maintain_order="left")
+        within = inside["wanted"].fill_null(False).to_arrow()
+        return pc.and_not(within, already(batch)) if pc.any(within).as_py() else within
+
+    return keeps
+
+
+def _first_of(month: int) -> date:
+    return date(month // 12, month % 12 + 1, 1)
+
+
+def show(bench: Workbench, regions: Iterable[Region]) -> str:
+    """The regions as a table of the bench."""
+    schema = pa.schema([_TALLY.field("row__store"), _TALLY.field("row__month")])
+    rows = [dict(zip(schema.names, region, strict=True)) for region in regions]
+    with bench.viewed("shown", pa.Table.from_pylist(rows, schema=schema)):
+        return bench.create(REGIONS, "SELECT * FROM shown")

@@ -1,0 +1,92 @@
+"""What an ingestion did, for people and for the JSON envelope."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+
+from storecast.ingestion.gaps import Gap
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingestion did.
+
+    The counts are of the sales relation, at its own grain; ``feeds`` has those of the others.
+    rows_read = inserted + updated + unchanged + rejected + deduplicated. ``mode`` is full or
+    incremental; ``why_full`` says why everything was read, ``since`` from which day of the
+    watermark on rows were. Regions are stores and months whose rows and sums were compared with
+    the source's, and those of them that were read again.
+    """
+
+    run_id: str
+    rows_read: int
+    rows_inserted: int
+    rows_updated: int
+    rows_unchanged: int
+    rows_rejected: int
+    rows_deduplicated: int
+    rows_deleted: int
+    through: date
+    through_origin: str
+    stores: int
+    periods: int
+    first_date: date
+    last_date: date
+    mode: str = "full"
+    why_full: str = ""
+    since: date | None = None
+    regions_compared: int = 0
+    regions_read_again: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    feeds: dict[str, dict[str, int]] = field(default_factory=dict)
+    stores_without_row: int = 0
+    stores_without_row_examples: tuple[str, ...] = ()
+    covariates_without_row: dict[str, Gap] = field(default_factory=dict)
+    tables: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the JSON envelope."""
+        plain = asdict(self)
+        for name in ("through", "first_date", "last_date"):
+            plain[name] = plain[name].isoformat()
+        plain["since"] = self.since.isoformat() if self.since is not None else None
+        return plain
+
+    def sentences(self) -> list[str]:
+        """For people, the headline first."""
+        changes = (
+            f"{self.rows_inserted:,} new, {self.rows_updated:,} changed, "
+            f"{self.rows_deleted:,} deleted, {self.rows_unchanged:,} unchanged"
+        )
+        lines = [
+            f"{self.rows_read:,} rows read: {changes}",
+            f"{self.stores:,} {'store' if self.stores == 1 else 'stores'}, "
+            f"{self.first_date} to {self.last_date}; "
+            f"complete through {self.through} ({self.through_origin})",
+        ]
+        lines.append(self._extent())
+        if self.rows_deduplicated:
+            lines.append(f"{self.rows_deduplicated:,} rows were copies or older versions")
+        if self.rejected:
+            causes = ", ".join(f"{code} {count:,}" for code, count in self.rejected.items())
+            lines.append(f"rejected: {causes} (storecast tables show rejected_rows)")
+        if self.stores_without_row:
+            shown = ", ".join(self.stores_without_row_examples)
+            lines.append(
+                f"{self.stores_without_row:,} stores with sales have no store row: {shown}"
+            )
+        lines += [s for gap in self.covariates_without_row.values() for s in gap.sentences()]
+        return lines
+
+    def _extent(self) -> str:
+        if self.since is None:
+            return f"everything was read: {self.why_full}"
+        text = f"read were the rows with a watermark from {self.since} on, or without one"
+        if self.regions_compared:
+            text += (
+                f"; {self.regions_compared:,} stores and months compared with the source, "
+                f"{self.regions_read_again:,} of them read again"
+            )
+        return text
