@@ -157,7 +157,8 @@ class Boosted:
         if horizon > shape.horizon:
             raise self._wrong("horizon", f"at most {shape.horizon} steps", str(horizon))
         made = at_once(list(self._trees.values()), shape, scaled, covariates, codes)
-        return self._direct_frame(dict(zip(self._trees, made * size, strict=True)), matrix, future)
+        by_target = dict(zip(self._trees, made * size, strict=True))
+        return self._direct_frame(by_target, matrix, past, future)
 
     def state(self) -> dict[str, bytes]:
         """The trees in the library's own form, the rest in JSON."""
@@ -275,19 +276,18 @@ class Boosted:
     # ------------------------------------------------------------------- what comes out
 
     def _direct_frame(
-        self, told: Mapping[Target, Floats], matrix: Matrix, future: Future
+        self, told: Mapping[Target, Floats], matrix: Matrix, past: Past, future: Future
     ) -> pl.DataFrame:
-        """The quantiles ascending, the median as the forecast."""
+        """The quantiles that were asked for, ascending; the median is the forecast, or the mean."""
         levels = [target for target in told if isinstance(target, float)]
-        ascending = np.sort([told[level] for level in levels], axis=0)
-        frame = matrix.frame(ascending[levels.index(0.5)], future)
-        mean = matrix.frame(told[MEAN], future).get_column("forecast")
-        return frame.with_columns(
-            mean.alias("forecast_mean"),
-            *(
-                matrix.frame(values, future).get_column("forecast").alias(quantile_column(level))
-                for level, values in zip(levels, ascending, strict=True)
-            ),
+        ascending = dict(
+            zip(levels, np.sort([told[level] for level in levels], axis=0), strict=True)
+        )
+        point = told[MEAN] if past.rules.point == "mean" else ascending[0.5]
+        named = {quantile_column(level): ascending[level] for level in past.rules.quantiles}
+        return matrix.frame(point, future).with_columns(
+            matrix.frame(values, future).get_column("forecast").alias(name)
+            for name, values in {"forecast_mean": told[MEAN], **named}.items()
         )
 
     # ---------------------------------------------------------------------- through Darts
