@@ -160,7 +160,7 @@ def teach(
     """
     hides = windows.shortened(len(chosen[0]), schooling.seed)
     lessons = _Lessons(windows, *chosen, hides)
-    stop = _BestStep(schooling.patience)
+    stop = BestStep(schooling.patience)
     exam = None if proof is None else _Lessons(windows, *proof, np.zeros_like(proof[0]))
     with _quiet(), _one_thread():
         trainer = lightning.Trainer(
@@ -202,7 +202,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-class _BestStep(lightning.Callback):  # type: ignore[misc]  # mypy does not follow lightning
+class BestStep(lightning.Callback):  # type: ignore[misc]  # mypy does not follow lightning
     """Remembers at which step the validation was best, and stops when it has not been for long."""
 
     def __init__(self, patience: int) -> None:
@@ -240,7 +240,7 @@ def ask(model: Any, batch: Batch, where: str = "cpu") -> Floats:
 
 def weights(model: Any) -> bytes:
     """What was learnt, in safetensors."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.model.state_dict().items()}
+    state = {k: v.detach().cpu().clone().contiguous() for k, v in model.model.state_dict().items()}
     told: bytes = save(state)
     return told
 

@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
+import polars as pl
 
+from storecast.core.panel import Grid
 from storecast.models.covariates import Columns, Places
 
 if TYPE_CHECKING:
@@ -122,7 +124,7 @@ def columns_of(matrix: Matrix, past: Past, future: Future | None) -> tuple[dict[
     kept = [name for name in columns.names if name not in _NUMBERS]
     days = _WEEKDAYS if "weekday" in columns.names else ()
     ahead = dict.fromkeys((*kept, *days), rules.horizon) | dict(columns.short)
-    frames = [past.rows] if future is None else [past.rows, future.rows]
+    frames = [past.rows] if future is None else [past.rows, future.rows, _beyond(past, future)]
     length = periods + (0 if future is None else rules.horizon)
     result = np.full((len(matrix.stores), length, len(ahead)), np.nan)
     for frame in frames:
@@ -134,6 +136,34 @@ def columns_of(matrix: Matrix, past: Past, future: Future | None) -> tuple[dict[
         values = np.column_stack([told[name][within] for name in ahead])
         result[places.row[within], places.at[within]] = values
     return ahead, result
+
+
+def _beyond(past: Past, future: Future) -> pl.DataFrame:
+    """The rows of the horizon that a shorter future has not: the calendar is known there too.
+
+    So the first steps of a horizon are the same, however many are asked for.
+    """
+    rules = past.rules
+    last = rules.frequency.ordinal(past.cutoff)
+    newest = future.rows.get_column("period").max()
+    stores = past.stores.join(future.rows, on="store_id", how="semi", maintain_order="left")
+    begin = last + 1 if newest is None else int(str(newest)) + 1
+    grid = Grid.over(
+        stores,
+        pl.Series([begin] * stores.height, dtype=pl.Int64),
+        pl.Series([last + rules.horizon] * stores.height, dtype=pl.Int64),
+    )
+    attribute = rules.calendar.subdivision_attribute
+    places = (
+        stores.get_column(attribute)
+        if attribute
+        else pl.repeat(None, stores.height, dtype=pl.String, eager=True)
+    )
+    calendar = grid.calendar(rules, places)
+    return grid.frame(rules).with_columns(
+        *(pl.lit(None, dtype=pl.Float64).alias(name) for name in rules.known),
+        *(pl.Series(name, values) for name, values in calendar.items()),
+    )
 
 
 _WEEKDAYS: Final = tuple(f"weekday_{d}" for d in range(7))
