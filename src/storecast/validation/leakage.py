@@ -6,8 +6,8 @@
 - ``full``: every model at every scored cutoff, each kind alone as well, after all earlier windows.
 - ``off``: nothing; then ``deploy`` refuses.
 
-Except by ``full``, of the windows before a cutoff two are walked again: the one next to it, whose
-targets may be unfinished, and the newest that is finished.
+Of the windows before a cutoff, ``full`` walks all again, ``every`` two (the one next to it, whose
+targets may be unfinished, and the newest that is finished), ``fast`` the one next to it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from storecast.runs import Run
 
 Level = Literal["off", "fast", "every", "full"]
+Before = Literal["all", "two", "one", "none"]
 LEVELS: Final[tuple[Level, ...]] = ("off", "fast", "every", "full")
 FEW: Final = 50
 
@@ -142,16 +143,16 @@ def audited(
     attributes = suspects(history, min(cutoffs))
     ask = _Asker(run, project, history, what, attributes)
     if level != "fast":
-        found = ask(what.recipes, cutoffs, before="all" if level == "full" else "two")
+        found = ask(what.recipes, cutoffs, "all" if level == "full" else "two")
         return Audit(level, found, attributes)
     fast = tuple(r for r in what.recipes if is_fast(r))
-    found = dict(ask(fast, cutoffs, few=FEW))
+    found = dict(ask(fast, cutoffs, "one", few=FEW))
     if not attributes:
         found |= _kept(project, what, history.rules, without=found)
     by_name = {recipe.name: recipe for recipe in what.recipes}
     for name in ranking:
         if name not in found:
-            found |= ask((by_name[name],), cutoffs, few=FEW, before="none")
+            found |= ask((by_name[name],), cutoffs, "none", few=FEW)
         if not found[name].failed:
             break
     ordered = {recipe.name: found[recipe.name] for recipe in what.recipes if recipe.name in found}
@@ -201,9 +202,9 @@ class _Asker:
         self,
         recipes: tuple[Recipe, ...],
         cutoffs: Sequence[date],
+        before: Before,
         *,
         few: int | None = None,
-        before: Literal["all", "two", "none"] = "two",
     ) -> dict[str, Verdict]:
         """The verdict on each of the recipes."""
         if not recipes:
@@ -232,12 +233,15 @@ class _Asker:
             for recipe in recipes
         }
 
-    def _road(self, recipes: tuple[Recipe, ...], cutoff: date, before: str) -> Road:
+    def _road(self, recipes: tuple[Recipe, ...], cutoff: date, before: Before) -> Road:
         frequency, horizon = self.history.rules.frequency, self.history.rules.horizon
         earlier = [day for day in self.what.cutoffs if day < cutoff]
-        finished = [
-            d for d in earlier if frequency.ordinal(d) + horizon <= frequency.ordinal(cutoff)
-        ]
-        if before != "all":
-            earlier = sorted({*earlier[-1:], *finished[-1:]}) if before == "two" else []
-        return Road(recipes, self.what.baseline, (*earlier, cutoff), horizon)
+        last = frequency.ordinal(cutoff) - horizon
+        finished = [day for day in earlier if frequency.ordinal(day) <= last]
+        walked = {
+            "all": earlier,
+            "two": sorted({*earlier[-1:], *finished[-1:]}),
+            "one": earlier[-1:],
+            "none": [],
+        }[before]
+        return Road(recipes, self.what.baseline, (*walked, cutoff), horizon)
