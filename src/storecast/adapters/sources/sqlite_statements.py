@@ -97,14 +97,22 @@ def tallying(origin: str, wanted: Tallied) -> str:
 
 
 def _amount(value: str) -> tuple[str, str]:
-    """An amount in 1/10000: of a whole number exactly; of others as a float still to round."""
+    """An amount in 1/10000: exactly where it has no more places; else as a float still to round."""
     small = f"{value} BETWEEN -99999999999999 AND 99999999999999"
-    exact = f"CASE WHEN typeof({value}) = 'integer' AND {small} THEN {value} * 10000 END"
+    # Compared with a number, a text that is one becomes it; '1x' stays a text.
+    is_number = f"{value} NOT GLOB '*[^0-9.eE+-]*' AND {value} = CAST({value} AS NUMERIC)"
+    point = f"instr({value} || '.', '.')"
+    whole = f"substr({value}, 1, {point} - 1)"
+    exact = (
+        f"CASE typeof({value}) WHEN 'integer' THEN CASE WHEN {small} THEN {value} * 10000 END "
+        f"WHEN 'text' THEN CASE WHEN {value} NOT GLOB '*[^0-9.-]*' AND {is_number} "
+        f"AND length({value}) - {point} <= 4 AND length(ltrim({whole}, '-0')) <= 14 "
+        f"THEN CAST({whole} || substr(substr({value}, {point} + 1) || '0000', 1, 4) AS INTEGER) "
+        "END END"
+    )
     number = (
-        f"CASE typeof({value}) WHEN 'real' THEN {value} WHEN 'text' THEN "
-        # Compared with a number, a text that is one becomes it; '1x' stays a text.
-        f"CASE WHEN {value} NOT GLOB '*[^0-9.eE+-]*' AND {value} = CAST({value} AS NUMERIC) "
-        f"THEN CAST({value} AS REAL) END END"
+        f"CASE typeof({value}) WHEN 'real' THEN {value} "
+        f"WHEN 'text' THEN CASE WHEN {is_number} THEN CAST({value} AS REAL) END END"
     )
     return exact, f"CASE WHEN abs({number}) < 1e14 THEN {number} * 10000.0 END"
 
