@@ -107,6 +107,8 @@ def test_a_column_is_asked_about_few_pairs_and_those_of_case_first() -> None:
 # ------------------------------------------------------------------ stores without a row
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # MLflow and SQLAlchemy warn about themselves
 def test_stores_without_a_row_go_through_a_validation_with_attributes(chain: Chain) -> None:
     monday = date(2020, 1, 6)
     chain.lines(*(

@@ -212,6 +212,11 @@ def _attributes(*names: str) -> Change:
     return lambda chain: chain.source["stores"].update(attributes=list(names))
 
 
+def _without_watermark(chain: Chain) -> None:
+    for key in ("watermark", "reconcile"):
+        del chain.sales[key]
+
+
 def _covariate(number: int, **keys: Any) -> Change:
     return lambda chain: chain.source["covariates"][number].update(keys)
 
@@ -255,7 +260,7 @@ def test_an_added_column_that_is_null_throughout_is_added_once(full: Chain) -> N
 
 
 def test_a_watermark_is_added(chain: Chain) -> None:
-    del chain.sales["watermark"]
+    _without_watermark(chain)
     chain.lines(("x1", "a", "2020-01-06", 1, OLD), ("x2", "b", "2020-01-06", 2, OLD))
     ingest(chain.project())
     chain.sales["watermark"] = "changed"
@@ -302,7 +307,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda chain: chain.source["covariates"].pop(), "table covariates_by_date would go"),
     "the stores removed": (lambda chain: chain.source.pop("stores"), "column stores.town would go"),
     "the watermark removed": (
-        lambda chain: chain.sales.pop("watermark"), "column transactions.watermark would go"),
+        _without_watermark, "column transactions.watermark would go"),
     "a key with a column more": (
         lambda chain: chain.sales.update(primary_key=["id", "store"]),
         "the key is (id) and would be (id, store_id)"),
@@ -345,7 +350,7 @@ def test_a_change_that_is_half_good_changes_nothing(full: Chain) -> None:
 
 def test_store_days_do_not_become_transactions(chain: Chain) -> None:
     chain.sales |= {"primary_key": ["store", "day"]}
-    del chain.sales["watermark"]
+    _without_watermark(chain)
     chain.changes["series"] = {"frequency": "D"}
     chain.lines(("x1", "a", "2020-01-06", 1, OLD))
     ingest(chain.project())
