@@ -6,7 +6,9 @@ On SQL Server where ``STORECAST_TEST_MSSQL_URL`` names one.
 from __future__ import annotations
 
 import contextlib
+import random
 import sqlite3
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -168,6 +170,29 @@ def _rows(
 def test_identifiers_come_as_they_are(given: Given) -> None:
     source, relation = given({"id": pa.array(IDS)})
     assert sorted(_rows(source, relation, ["id"])["id"]) == sorted(IDS)
+
+
+def _drawn(n: int) -> list[str]:
+    """Identifiers of whatever a text column holds but control characters, never spaces alone."""
+    draw = random.Random(5)
+    letters = [chr(c) for c in range(0x20, 0x1F700)]
+    letters = [c for c in letters if unicodedata.category(c) not in ("Cc", "Cs", "Cn", "Co")]
+    hard = "0019 ,;\"'`|\\/éÉe\u0301ß🏪𝟙٣%{}$#_[]\u200b\ufeff\u00a0"
+    ids = ["".join(draw.choices(letters if i % 2 else hard, k=1 + i % 9)) for i in range(n)]
+    return [i for i in ids if i.strip(" ")]
+
+
+def test_an_accepted_identifier_is_the_source_s_to_the_character(given: Given) -> None:
+    ids = [*IDS, " lead", "trail ", "a  b", *_drawn(600)]
+    source, relation = given({"n": pa.array(range(len(ids))), "id": pa.array(ids)})
+    fields = (Field("n", "n", Kind.KEY), Field("store_id", "id", Kind.IDENTIFIER))
+    feed = Feed("sales", "sales", relation, fields, ("n",))
+    kept: dict[str, str] = {}
+    for batch in source.read(relation, feed.sources):
+        checked = check(batch, feed)
+        assert checked.rejected.num_rows == 0
+        kept.update(zip(*(c.to_pylist() for c in checked.accepted.columns), strict=True))
+    assert kept == {str(n): i for n, i in enumerate(ids)}
 
 
 def test_a_null_is_not_an_empty_text(given: Given) -> None:
