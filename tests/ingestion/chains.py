@@ -45,9 +45,10 @@ class Chain:
         self.table("lines", LINES, rows)
 
     def project(self) -> Project:
+        source = {"type": "sqlite", "path": "chain.db", "sales": self.sales, **self.source}
         raw = {
             "project": "chain",
-            "source": {"type": "sqlite", "path": "chain.db", "sales": self.sales, **self.source},
+            "source": {key: value for key, value in source.items() if value is not None},
             "training": {"from": "2020-01-01"},
             "forecast": {"horizon": 4},
             "models": ["seasonal_naive"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sqlite3
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from storecast.ingestion import collisions
 from storecast.ingestion.contract import Feed, Field, Kind, check
 from storecast.ingestion.step import ingest
 from storecast.ports import Relation, Source
+from tests.databases import Database, Mssql, Postgres, mssql, postgres
 
 from .chains import LINES, Chain
 
@@ -102,6 +103,67 @@ def test_a_column_is_asked_about_few_pairs_and_those_of_case_first() -> None:
     collisions._refuse_equal_to_the_source(source, {feed: stores}, sorted(stores))
     assert len(asked) == 6
     assert [one.casefold() == other.casefold() for one, other in asked] == [True] * 3 + [False] * 3
+
+
+# ------------------------------------------------------------------ on database servers
+
+
+@pytest.fixture(params=["postgresql", "mssql"])
+def served(request: pytest.FixtureRequest) -> Iterator[Database]:
+    with mssql() if request.param == "mssql" else postgres() as database:
+        yield database
+
+
+def _on(database: Database, chain: Chain, store_type: str, *stores: str) -> None:
+    """Sales of the stores, in a table whose column of stores has the type."""
+    columns = {"id": "int", "store": store_type, "day": "date", "amount": "decimal(18, 2)"}
+    rows = [(n, store, date(2020, 1, 6), 1) for n, store in enumerate(stores)]
+    chain.sales |= {"from": database.table(columns, rows)}
+    for key in ("watermark", "reconcile"):
+        chain.sales.pop(key, None)
+    server = database.server
+    chain.source |= {
+        "type": "mssql" if isinstance(database, Mssql) else "postgresql",
+        "host": server.host, "port": server.port, "database": server.database,
+        "user": server.user, "password": server.password, "encrypt": server.encrypt,
+        "trust_server_certificate": server.trust_certificate, "path": None,
+    }  # fmt: skip
+
+
+def _shops(database: Database, chain: Chain, store_type: str, *stores: str) -> None:
+    table = database.table({"shop": store_type}, [(store,) for store in stores])
+    chain.source["stores"] = {"from": table, "columns": {"store_id": "shop"}}
+
+
+def test_padding_of_a_fixed_width_is_trimmed_and_only_that(chain: Chain, served: Database) -> None:
+    _on(served, chain, "char(6)", "a", " b", "123456")
+    _shops(served, chain, "varchar(9)", "a", " b")
+    result = ingest(chain.project())
+    assert [r[0] for r in chain.read("sales", "store_id")] == [" b", "123456", "a"]
+    assert result.stores_without_row_examples == ("123456",)
+    _shops(served, chain, "varchar(9)", "a ")
+    with pytest.raises(ContractError) as caught:
+        ingest(chain.project())
+    assert caught.value.code is Code.IDENTIFIERS_COLLIDE
+    assert "'a' and 'a '" in caught.value.message
+
+
+@pytest.mark.parametrize("pair", [("Loja", "LOJA"), ("São", "SÃO")])
+def test_a_server_s_collation_is_asked(
+    chain: Chain, served: Database, pair: tuple[str, str]
+) -> None:
+    if isinstance(served, Postgres):
+        # The server from PyPI has no collation that ignores case: it is built without ICU.
+        _on(served, chain, 'text COLLATE "C"', *pair, "x")
+        assert ingest(chain.project()).stores == 3
+        return
+    _on(served, chain, "nvarchar(20) COLLATE Latin1_General_BIN2", *pair, "x")
+    assert ingest(chain.project()).stores == 3
+    _on(served, chain, "nvarchar(20) COLLATE Latin1_General_CI_AS", *pair, "x")
+    with pytest.raises(ContractError) as caught:
+        ingest(chain.project())
+    assert caught.value.code is Code.IDENTIFIERS_COLLIDE
+    assert all(repr(store) in caught.value.message for store in pair)
 
 
 # ------------------------------------------------------------------ stores without a row
