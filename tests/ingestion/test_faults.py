@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-import storecast
 from storecast import runs
 from storecast.adapters.local.tables import LocalTables
 from storecast.adapters.sources.sqlite import SqliteSource
-from storecast.errors import Code, SourceError
+from storecast.errors import Code, SourceError, StorecastError, TableError
 from storecast.ingestion.step import ingest
 
+from . import children
 from .chains import Chain
 
 pytestmark = pytest.mark.fault
@@ -31,124 +30,229 @@ TABLES = ("transactions", "sales", "stores", "rejected_rows")
 def _first(chain: Chain) -> None:
     chain.lines(
         ("x1", "a", "2020-01-06", 1, OLD), ("x2", "b", "2020-01-06", 2, OLD),
-        ("x3", "b", "2020-01-06", "?", OLD),
+        ("x3", "b", "2020-01-06", "?", OLD), ("x6", "a", "2020-01-07", 8, OLD),
     )  # fmt: skip
     chain.table("shops", ("shop", "town"), [("a", "Olinda"), ("b", "Recife")])
-    chain.source["stores"] = {
-        "from": "shops", "columns": {"store_id": "shop"}, "attributes": ["town"]
-    }  # fmt: skip
+    children.with_stores(chain)
 
 
 def _second(chain: Chain) -> None:
+    """New, corrected, rejected and cancelled lines: each table changes."""
     chain.lines(
-        ("x1", "a", "2020-01-13", 5, NEW), ("x4", "c", "2020-01-13", 4, NEW),
+        ("x1", "a", "2020-01-13", 5, NEW), ("x2", "b", "2020-01-06", 2, OLD),
+        ("x3", "b", "2020-01-06", "?", OLD), ("x4", "c", "2020-01-13", 4, NEW),
         ("x5", "c", "x", 4, NEW),
     )  # fmt: skip
     chain.table("shops", ("shop", "town"), [("a", "Olinda"), ("c", "Natal")])
 
 
 def _content(chain: Chain) -> dict[str, Any]:
+    """What a reader sees; None of a table that no run has completed."""
     own = ("row_hash", "occurrence", "reason_code")
-    return {t: chain.read(t, *(own if t == "rejected_rows" else ())) for t in TABLES}
+    content: dict[str, Any] = {}
+    for name in TABLES:
+        try:
+            content[name] = chain.read(name, *(own if name == "rejected_rows" else ()))
+        except TableError as fault:
+            if fault.code is not Code.TABLE_EMPTY:
+                raise
+            content[name] = None
+    return content
 
 
-def _counts(chain: Chain) -> dict[str, Any]:
-    row = runs.ledger(chain.project())[-1]
-    return {name: row[name] for name in runs.COUNTS}
+def _ledger(chain: Chain, status: str = "done") -> list[dict[str, Any]]:
+    """Counts of each run that ended so."""
+    rows = [row for row in runs.ledger(chain.project()) if row["status"] == status]
+    return [{name: row[name] for name in runs.COUNTS} for row in rows]
+
+
+@dataclass
+class Undisturbed:
+    """A project before a run, and what the run makes of it where nothing happens."""
+
+    name: str
+    folder: Path
+    before: dict[str, Any]
+    after: dict[str, Any]
+    ledger: list[dict[str, Any]]
+
+    @property
+    def full(self) -> bool:
+        return self.name == "full"
+
+    def disturbed(self, folder: Path) -> Chain:
+        """The same project before the run, in another place."""
+        shutil.copytree(self.folder / "before", folder, dirs_exist_ok=True)
+        return children.with_stores(Chain(folder))
+
+
+FIRST, INCREMENTAL, FULL = "first", "incremental", pytest.param("full", marks=pytest.mark.slow)
+
+
+def _of(*kinds: Any) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("undisturbed", kinds, indirect=True)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any]:
-    chain = Chain(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    chain = Chain(folder / "at work")
+    chain.folder.mkdir()
     _first(chain)
-    ingest(chain.project())
+    if request.param != "first":
+        ingest(chain.project())
+        _second(chain)
     before = _content(chain)
-    _second(chain)
-    ingest(chain.project())
-    return before, _content(chain), _counts(chain)
+    shutil.copytree(chain.folder, folder / "before")
+    ingest(chain.project(), full=request.param == "full")
+    return Undisturbed(request.param, folder, before, _content(chain), _ledger(chain))
 
 
-@pytest.mark.parametrize("commit", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_fault_at_each_commit(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch, undisturbed: Any, commit: int, when: str
+@_of(FIRST, INCREMENTAL, FULL)
+def test_the_disturbed_runs_change_every_table(undisturbed: Undisturbed) -> None:
+    changed = [t for t in TABLES if undisturbed.before[t] != undisturbed.after[t]]
+    assert changed == list(TABLES)
+
+
+@_of(FIRST, INCREMENTAL, FULL)
+def test_a_kill_at_each_commit_restore_and_compaction(
+    tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
-    _first(chain)
-    ingest(chain.project())
-    _second(chain)
-    done = 0
+    chain = undisturbed.disturbed(tmp_path)
+    kills = 0
+    while (content := _content(chain)) != undisturbed.after:
+        assert content == undisturbed.before
+        kills += 1
+        ended = children.exit_code(children.killed_after, tmp_path, kills, undisturbed.full)
+        assert ended in (-signal.SIGKILL, 0)
+    # Four tables and the ledger; each run begins with the restores that the one before needs.
+    assert kills >= 5
+    assert _ledger(chain) == undisturbed.ledger
+    assert len(runs.ledger(chain.project())) == len(undisturbed.ledger)
+    ingest(chain.project(), full=undisturbed.full)
+    assert _content(chain) == undisturbed.after
+    assert list(chain.project().scratch().iterdir()) == []
+
+
+@pytest.mark.slow
+@_of(FIRST, INCREMENTAL)
+def test_kills_at_any_time(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    chain = undisturbed.disturbed(tmp_path)
+    for tenths in range(1, 16):
+        ended = children.exit_code(children.killed_by_time, tmp_path, 0.05 * tenths)
+        assert ended in (-signal.SIGALRM, 0)
+        assert _content(chain) in (undisturbed.before, undisturbed.after)
+    ingest(chain.project(), full=undisturbed.full)
+    assert _content(chain) == undisturbed.after
+    assert list(chain.project().scratch().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("undisturbed", "fault"),
+    [(FIRST, KeyboardInterrupt()), (INCREMENTAL, OSError("the drive is gone"))],
+    indirect=["undisturbed"],
+)
+def test_a_fault_before_each_commit(
+    tmp_path: Path,
+    undisturbed: Undisturbed,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: BaseException,
+) -> None:
+    chain = undisturbed.disturbed(tmp_path)
     merge = LocalTables.merge
+    for commit in (1, 2, 3, 4, 5):
+        left = commit
 
-    def break_off(self: LocalTables, *arguments: Any, **options: Any) -> int:
-        nonlocal done
-        done += 1
-        if done == commit and when == "before":
-            raise OSError("no space left on device")
-        version = merge(self, *arguments, **options)
-        if done == commit and when == "after":
-            raise KeyboardInterrupt
-        return version
+        def breaks(self: LocalTables, *arguments: Any, **options: Any) -> int:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise fault
+            return merge(self, *arguments, **options)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(LocalTables, "merge", break_off)
-        with pytest.raises((OSError, KeyboardInterrupt)):
-            ingest(chain.project())
-    before, after, counts = undisturbed
-    # The fifth commit is the ledger's own: after it the run is complete, whatever follows.
-    complete = commit == 5 and when == "after"
-    assert _content(chain) == (after if complete else before)
-    ingest(chain.project())
-    assert _content(chain) == after
-    if not complete:
-        assert _counts(chain) == counts
+        with monkeypatch.context() as broken:
+            broken.setattr(LocalTables, "merge", breaks)
+            with pytest.raises(type(fault)):
+                ingest(chain.project(), full=undisturbed.full)
+        assert _content(chain) == undisturbed.before
+    # The fifth is the ledger's own: such a run is not in it.
+    assert len(_ledger(chain, "failed")) == 4
+    ingest(chain.project(), full=undisturbed.full)
+    assert _content(chain) == undisturbed.after
+    assert _ledger(chain) == undisturbed.ledger
 
 
-_KILLED = """
-import os, signal, sys
-import storecast
-from storecast.adapters.local.tables import LocalTables
-merge, left = LocalTables.merge, [int(sys.argv[2])]
-def kill(self, *arguments, **options):
-    version = merge(self, *arguments, **options)
-    left[0] -= 1
-    if left[0] == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return version
-LocalTables.merge = kill
-sys.path.insert(0, sys.argv[1])
-from tests.ingestion.test_faults import project_of
-storecast.ingest(project_of(sys.argv[3]))
-"""
+# ---------------------------------------------------------------------- two at once
 
 
-def project_of(folder: str) -> Any:
-    """The project of a chain whose second state is written already."""
-    chain = Chain(Path(folder))
-    chain.source["stores"] = {
-        "from": "shops", "columns": {"store_id": "shop"}, "attributes": ["town"]
-    }  # fmt: skip
-    return chain.project()
+@pytest.fixture
+def half(tmp_path: Path, undisturbed: Undisturbed) -> Iterator[Chain]:
+    """A project before a run; afterwards it must be as an undisturbed one."""
+    chain = undisturbed.disturbed(tmp_path)
+    yield chain
+    assert _content(chain) == undisturbed.after
+    assert _ledger(chain)[: len(undisturbed.ledger)] == undisturbed.ledger
+    assert {row["status"] for row in runs.ledger(chain.project())} == {"done"}
 
 
-@pytest.mark.parametrize("commit", [1, 3])
-def test_a_kill_at_a_commit(chain: Chain, undisturbed: Any, commit: int) -> None:
-    _first(chain)
-    ingest(chain.project())
-    _second(chain)
-    root = Path(__file__).parents[2]
-    path = [str(Path(storecast.__file__).parents[1]), str(root), str(root / "tests")]
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(root), str(commit), str(chain.folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-        check=False,
-        timeout=120,
-        capture_output=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    before, after, counts = undisturbed
-    assert _content(chain) == before
-    ingest(chain.project())
-    assert (_content(chain), _counts(chain)) == (after, counts)
+@_of(INCREMENTAL)
+def test_another_process_is_first(half: Chain, undisturbed: Undisturbed) -> None:
+    ready, go = children.CONTEXT.Event(), children.CONTEXT.Event()
+    other = children.child(children.held, half.folder, ready, go)
+    assert ready.wait(60)
+    with pytest.raises(StorecastError) as caught:
+        ingest(half.project())
+    assert caught.value.code is Code.PROJECT_BUSY
+    assert _content(half) == undisturbed.before
+    go.set()
+    other.join(60)
+    assert other.exitcode == 0
+    ingest(half.project())
+
+
+@_of(INCREMENTAL)
+def test_another_process_is_second(half: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    merge, ends = LocalTables.merge, []
+
+    def met(*arguments: Any, **options: Any) -> int:
+        if not ends:
+            ends.append(children.exit_code(children.attempted, half.folder))
+        return merge(*arguments, **options)
+
+    monkeypatch.setattr(LocalTables, "merge", met)
+    ingest(half.project())
+    assert ends == [children.BUSY]
+
+
+@_of(INCREMENTAL)
+def test_two_processes_begin_at_one_moment(half: Chain) -> None:
+    barrier = children.CONTEXT.Barrier(2)
+    both = [children.child(children.attempted, half.folder, barrier) for _ in range(2)]
+    for process in both:
+        process.join(60)
+    # The slower one may begin after the other has ended.
+    assert sorted(p.exitcode for p in both) in ([0, children.BUSY], [0, 0])
+
+
+# ---------------------------------------------------------------------- no room
+
+
+@_of(FIRST, INCREMENTAL)
+def test_no_file_may_grow(tmp_path: Path, undisturbed: Undisturbed) -> None:
+    chain = undisturbed.disturbed(tmp_path)
+    told = children.CONTEXT.Queue()
+    assert children.exit_code(children.starved, tmp_path, 900, told) == 0
+    code, message, heard = told.get(timeout=10)
+    assert code == "DISK_FULL"
+    assert "no room is left" in message
+    assert any("is not in the ledger" in line for line in heard)
+    assert _content(chain) == undisturbed.before
+    ingest(chain.project(), full=undisturbed.full)
+    assert _content(chain) == undisturbed.after
+    assert _ledger(chain) == undisturbed.ledger
+
+
+# ---------------------------------------------------------------------- the source
 
 
 def test_a_source_that_dies_in_mid_stream(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:

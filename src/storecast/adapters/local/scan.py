@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -58,15 +59,23 @@ def bounds(
 
 
 def _connected() -> duckdb.DuckDBPyConnection:
+    return _database().cursor()
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """One for the process: an own one for each of many small readings would cost 20 ms each."""
     connection = duckdb.connect()
     for name, value in (
         ("TimeZone", "'UTC'"),
         ("temp_directory", "''"),
+        # Files are read once or twice: kept, they would take as much memory as they are long.
+        ("enable_external_file_cache", "false"),
         ("threads", str(min(_THREADS, os.cpu_count() or 1))),
         # A name in a condition is a column, never a Python variable of that name.
         ("python_enable_replacements", "false"),
     ):
-        connection.execute(f"SET {name} = {value}")
+        connection.execute(f"SET GLOBAL {name} = {value}")
     return connection
 
 

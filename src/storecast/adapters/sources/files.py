@@ -6,6 +6,7 @@ In a CSV every column is text: only an empty field without quotes is null.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from storecast.adapters.sources.csv_end import Marked, unmarked
 from storecast.adapters.sources.spans import as_filter
 from storecast.errors import Code, SourceError
 from storecast.ports import Relation, SourceColumn, Span, Tallied
@@ -154,33 +156,26 @@ def _read_parquet(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch
 
 
 def _read_csv(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    delimiter = _delimiter(file)
     try:
-        with pc.open_csv(
-            file,
-            read_options=pc.ReadOptions(block_size=_BLOCK),
-            parse_options=pc.ParseOptions(delimiter=_delimiter(file), newlines_in_values=True),
-            convert_options=pc.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()),
-                include_columns=list(columns),
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        ) as reader:
-            for batch in reader:
-                if batch.num_rows:
-                    yield batch
-    except (pa.ArrowException, OSError) as fault:
-        if _has_rows(file):
-            raise _unreadable(
-                file, fault, "UTF-8 text with the same fields in each line"
-            ) from fault
-
-
-def _has_rows(file: Path) -> bool:
-    with file.open("rb") as lines:
-        next(lines, None)
-        return any(line.strip() for line in lines)
+        with (
+            contextlib.closing(Marked(file, delimiter, len(_header(file)))) as marked,
+            pc.open_csv(
+                marked,
+                read_options=pc.ReadOptions(block_size=_BLOCK),
+                parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=pc.ConvertOptions(
+                    column_types=dict.fromkeys(columns, pa.string()),
+                    include_columns=list(columns),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                ),
+            ) as reader,
+        ):
+            yield from unmarked(reader)
+    except (pa.ArrowException, OSError, EOFError) as fault:
+        raise _unreadable(file, fault, "UTF-8 text with the same fields in each line") from fault
 
 
 def _header(file: Path) -> list[str]:
