@@ -1,11 +1,13 @@
 """Changes of the configuration: new nullable columns are followed, all else is refused.
 
-Everything is looked at before anything is changed, and told at once.
+Everything is looked at before anything is read, and told at once; what is new is added with the
+first commit, so that a run that stops leaves the tables as they were.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from storecast import runs
@@ -25,39 +27,46 @@ _ASKED_FOR_BY = {
 """What of the configuration makes a table that not every project has."""
 
 
-def follow(project: Project, run: runs.Run, tables: Sequence[str]) -> list[str]:
-    """Add the columns that the configuration has and the tables have not.
+def refuse(project: Project, run: runs.Run, tables: Sequence[str]) -> None:
+    """Refuse what the tables cannot follow, before anything is read; nothing is changed.
 
     Args:
         project: its configuration and its tables.
-        run: names the versions that this makes.
+        run: knows what the tables were.
         tables: the tables to look at, in the order of their commitment.
-
-    Returns:
-        the tables that got columns: these are null in the rows that are there, until the rows
-        are read anew.
 
     Raises:
         ConfigurationError: CONFIG_CHANGED, with every change that the tables cannot follow.
     """
-    there = [n for n in tables if n in project.specs and project.tables.version(n) is not None]
     changes = [*_of_the_frequency(project), *_of_tables(project, run, tables)]
-    for name in there:
+    for name in _there(project, tables):
         changes += _of_columns(project.specs[name], project.tables.spec_of(name))
     if changes:
         raise _refused(changes)
-    extended = []
-    for name in there:
+    for name in _there(project, tables):
+        spec, names = project.specs[name], project.tables.spec_of(name).names
+        # Without the new columns it changes nothing, and refuses another key.
+        project.tables.create(
+            replace(spec, columns=tuple(c for c in spec.columns if c.name in names))
+        )
+
+
+def extend(project: Project, run: runs.Run, tables: Sequence[str]) -> None:
+    """Add the columns that the configuration has and the tables have not.
+
+    They are null in the rows that are there, until the rows are read anew. ``run`` names the
+    versions that this makes, even where it changes no row, or the next would take them back.
+    """
+    for name in _there(project, tables):
         before = project.tables.version(name)
-        # Refuses another key; which only the first of the tables can have.
         project.tables.create(project.specs[name])
         now = project.tables.version(name)
-        if now is not None and now != before:
-            extended.append(name)
-            if run.has(name):
-                # Named by this run even where it changes no row, or the next would take it back.
-                run.tables_written[name] = now
-    return extended
+        if now is not None and now != before and run.has(name):
+            run.tables_written[name] = now
+
+
+def _there(project: Project, tables: Sequence[str]) -> list[str]:
+    return [n for n in tables if n in project.specs and project.tables.version(n) is not None]
 
 
 def _of_the_frequency(project: Project) -> Iterator[str]:

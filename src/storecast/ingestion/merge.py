@@ -166,9 +166,10 @@ def _compare(
     newer_holds: bool,
 ) -> None:
     key = spec.primary_key
+    # Rows of a table that has no watermark yet are older than whatever comes.
     older = (
         "w.watermark < t.watermark OR (w.watermark IS NULL AND t.watermark IS NOT NULL)"
-        if newer_holds
+        if newer_holds and "watermark" in have
         else "FALSE"
     )
 

@@ -61,7 +61,7 @@ def ingest(project: Project, *, full: bool = False) -> IngestResult:
         StorecastError: PROJECT_BUSY.
     """
     with runs.begin(project, "ingest") as run, contextlib.ExitStack() as stack:
-        evolution.follow(project, run, FEATURE_TABLES)
+        evolution.refuse(project, run, FEATURE_TABLES)
         source = stack.enter_context(contextlib.closing(project.open_source()))
         bench = Workbench(project.open_engine(run.run_id))
         stack.callback(bench.close)
@@ -112,6 +112,7 @@ def _carry_out(project: Project, source: Source, changes: Changes, full: bool) -
     result = replace(
         _result(changes, read, after, complete, strangers), covariates_without_row=lacking
     )
+    evolution.extend(project, changes.run, FEATURE_TABLES)
     changes.commit()
     return _told(changes, read, config.series.frequency, result)
 
