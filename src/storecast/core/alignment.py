@@ -39,7 +39,7 @@ def by_series_end(history: History) -> tuple[History, pl.DataFrame]:
     end = newest if isinstance(newest, int) else last
     covariates = history.covariates
     by_date = history.covariates_by_date
-    if by_date is not None and shifts["shift"].any():
+    if by_date is not None and (shifts["shift"] != 0).any():
         covariates, by_date = _by_store(covariates, by_date, shifts), None
     stores = history.stores
     if stores is not None:
