@@ -16,6 +16,7 @@ from storecast.core.panel import Known
 from storecast.core.window import Window, cut
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, checked, create, restore
+from storecast.models.baselines import Matrix
 from storecast.models.encoding import hidden
 
 from .small_chains import THROUGH, history_of, rules_of
@@ -233,6 +234,18 @@ def test_a_direct_model_has_its_own_quantiles(window: Callable[..., Window]) -> 
         mean = replace(made.past, rules=replace(made.past.rules, point="mean"))
         again = model.predict(mean, made.future)
         assert again["forecast"].equals(frame["forecast_mean"])
+
+
+def test_a_direct_model_is_taught_each_value_at_each_step(window: Callable[..., Window]) -> None:
+    made = window(chain())
+    model = fitted(made, strategy="direct")
+    scaled = np.array(list(chain().values()))
+    laid = model._laid(made.past, Matrix.of(made.past), scaled, np.zeros((6, 0)), only_known=True)
+    frame = pl.DataFrame(
+        {"row": laid.samples.row, "at": laid.samples.at, "step": laid.samples.step}
+    )
+    assert frame.height == scaled.size * 8
+    assert not frame.is_duplicated().any()
 
 
 def test_a_direct_model_looks_no_further_than_it_was_taught(

@@ -153,6 +153,8 @@ def test_the_steps_are_even_whatever_the_day_of_the_week() -> None:
     for day in range(7):
         counts = np.bincount(step[at % 7 == day], minlength=29)[1:]
         assert np.abs(counts / counts.mean() - 1).max() < 0.25
+    several = steps_of(np.full(8, 17, np.uint64), np.full(8, 3), 8, np.arange(8))
+    assert set(several.tolist()) == set(range(1, 9))
     other = steps_of(np.full(at.size, 18, dtype=np.uint64), at, 28)
     assert (step == other).mean() < 0.1
 

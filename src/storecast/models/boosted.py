@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from storecast.core.window import Future, Past
 
     Floats = NDArray[np.float64]
-    Integers = NDArray[np.int64]
 
 _LAGS: Final = {
     "D": (*range(1, 15), 21, 28, 35, 42, 49, 56, 364),
@@ -72,9 +71,7 @@ class _Laid:
 
     samples: Samples
     values: Floats
-    rows: pl.DataFrame
     places: Places
-    steps: Integers
 
 
 class Boosted:
@@ -217,26 +214,18 @@ class Boosted:
         first = matrix.last_period - scaled.shape[1] + 1
         rows = past.rows.drop("date", "sales")
         places = Places.of(rows, matrix.stores, first)
-        values = scaled[places.row, places.at]
+        values, nth = scaled[places.row, places.at], np.zeros(rows.height, dtype=np.int64)
         if only_known:
             kept = np.flatnonzero(~np.isnan(values))
-            if shape.horizon:
-                kept = np.repeat(kept, repeats(kept.size, shape.horizon))
+            times = repeats(kept.size, shape.horizon) if shape.horizon else 1
+            nth, kept = np.tile(np.arange(times), kept.size), np.repeat(kept, times)
             rows, values = rows[kept], values[kept]
             places = replace(places, row=places.row[kept], at=places.at[kept])
-        steps = self._steps(past, places)
+        number = np.array([_number(store) for store in matrix.stores], dtype=np.uint64)
+        steps = steps_of(number[places.row], places.at + first, past.rules.horizon, nth)
         told = columns.values(rows, places, steps, past)
         samples = Samples(places.row, places.at, steps, told, codes)
-        return _Laid(samples, values, rows, places, steps)
-
-    def _steps(self, past: Past, places: Places) -> Integers:
-        """How far after a cutoff each sample is taken to be; a repeated one takes further steps."""
-        horizon = past.rules.horizon
-        number = np.array([_number(store) for store in places.stores], dtype=np.uint64)
-        first = steps_of(number[places.row], places.at + places.first, horizon)
-        same = (np.diff(places.row, prepend=-1) == 0) & (np.diff(places.at, prepend=-1) == 0)
-        begun = np.maximum.accumulate(np.where(same, 0, np.arange(same.size)))
-        return (first - 1 + np.arange(same.size) - begun) % horizon + 1
+        return _Laid(samples, values, places)
 
     def _ahead(self, past: Past, future: Future, matrix: Matrix, horizon: int) -> Floats:
         """N × H × C covariates of the future; NaN for stores that the future has no rows of."""

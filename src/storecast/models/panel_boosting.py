@@ -155,18 +155,22 @@ def features(shape: Shape, targets: Targets, samples: Samples) -> Floats:
     return x
 
 
-def steps_of(store: NDArray[np.uint64], at: Integers, horizon: int) -> Integers:
+def steps_of(
+    store: NDArray[np.uint64], at: Integers, horizon: int, nth: Integers | int = 0
+) -> Integers:
     """A step from 1 to ``horizon`` for each sample, evenly and without chance.
 
     Mixed from the store's own number and the period (splitmix64), so that a step has nothing to
-    do with a place in the week or the year.
+    do with a place in the week or the year. The ``nth`` sample of a store and period, counted
+    from 0, takes the nth step after the first's.
     """
     with np.errstate(over="ignore"):
         mixed = store + at.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed ^= mixed >> np.uint64(31)
-    step: Integers = (mixed % np.uint64(max(horizon, 1))).astype(np.int64) + 1
+    first = (mixed % np.uint64(horizon)).astype(np.int64)
+    step: Integers = (first + nth) % horizon + 1
     return step
 
 
