@@ -40,7 +40,8 @@ class Part:
         kept: the bench's table of the rows that stay in the quarantine without having come.
         compared: regions whose numbers were compared.
         extracted: of these, how many were extracted again.
-        differing: those that differ all the same, and how.
+        lasting: those that differ all the same, and how: rows are in them that count for the
+            source alone, such as copies.
     """
 
     staged: Staged
@@ -50,7 +51,7 @@ class Part:
     kept: str
     compared: int = 0
     extracted: int = 0
-    differing: Mapping[Region, Numbers] = field(default_factory=dict)
+    lasting: Mapping[Region, Numbers] = field(default_factory=dict)
 
     @property
     def after(self) -> int:
@@ -102,7 +103,7 @@ class Reading:
         extent: of this run.
         seen: the rows that the watermark gave.
         since: from which day on the source is compared with the table; None: not at all.
-        known: regions that differed in such a way after they were extracted.
+        known: regions that differed in such a way when the last run had read them.
     """
 
     bench: Workbench
@@ -139,15 +140,16 @@ class Reading:
         self.run.progress("comparing with the source")
         tally = reconcile.tally_source(self.bench, self.source, self.feed, since)
         self._tally_table(since)
-        found = reconcile.compare(self.bench, tally, self._ours(part), since)
-        regions = reconcile.to_read(found.differing, self.known, self._unplaced(since))
-        differing = found.differing
+        table = self._known(part)
+        found = reconcile.compare(self.bench, tally, [*table, *_left_out(part)], since)
+        lasting = reconcile.compare(self.bench, tally, table, since).differing
+        regions = reconcile.to_read(found.differing, lasting, self.known, self._unplaced(since))
         if regions:
             for reading in reconcile.passes(self.feed, regions, self.seen.already()):
                 read_more(self.bench, self.source, self.staged, self.run, reading)
             part = self._settled(regions)
-            differing = reconcile.compare(self.bench, tally, self._ours(part), since).differing
-        return replace(part, compared=found.compared, extracted=len(regions), differing=differing)
+            lasting = reconcile.compare(self.bench, tally, self._known(part), since).differing
+        return replace(part, compared=found.compared, extracted=len(regions), lasting=lasting)
 
     def _refuse_empty(self) -> None:
         """Nothing new is usual; nothing at all is not."""
@@ -259,20 +261,17 @@ class Reading:
                 ") AS placed GROUP BY row__store, row__month",
             )
 
-    def _ours(self, part: Part) -> list[str]:
-        """Rows and sums that the source should have, by all that we know of it."""
-        change, judged = part.change, part.rows.judged
-        ours = [
+    def _known(self, part: Part) -> list[str]:
+        """Rows and sums of the table and of the quarantine as they will be."""
+        return [
             "SELECT row__store, row__month, row__rows, row__sum FROM tally_table",
-            _places_of(old_rows(change), -1),
-            _places_of(new_rows(change), 1),
-            *(f"SELECT row__store, row__month, 1, row__amount FROM {name}"
-              for name in ("rejected_now", part.kept)),
-        ]  # fmt: skip
-        if judged is not None:
-            left_out = f"SELECT store_id, date, sales FROM {judged} WHERE row__verdict <> 'kept'"
-            ours.append(_places_of(left_out, 1))
-        return ours
+            _places_of(old_rows(part.change), -1),
+            _places_of(new_rows(part.change), 1),
+            *(
+                f"SELECT row__store, row__month, 1, row__amount FROM {name}"
+                for name in ("rejected_now", part.kept)
+            ),
+        ]
 
     def _unplaced(self, since: date) -> set[Region]:
         first = since.year * 12 + since.month - 1
@@ -283,6 +282,14 @@ class Reading:
                 f"OR (row__store = '{places.NO_STORE}' AND row__month >= {first})"
             )
         )
+
+
+def _left_out(part: Part) -> list[str]:
+    """Rows and sums of what came and is in neither: copies, older versions, rows in conflict."""
+    if part.rows.judged is None:
+        return []
+    rows = f"SELECT store_id, date, sales FROM {part.rows.judged} WHERE row__verdict <> 'kept'"
+    return [_places_of(rows, 1)]
 
 
 def _places_of(rows: str, sign: int) -> str:

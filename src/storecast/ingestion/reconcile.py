@@ -69,13 +69,12 @@ def tally_source(bench: Workbench, source: Source, feed: Feed, since: date) -> s
     """Rows and sums of the source from ``since`` on; returns the bench's table."""
     by_name = {f.name: f for f in feed.fields}
     store, day = by_name["store_id"], by_name["date"]
-    told = source.tally(
-        feed.relation, Tallied(store.source, day.source, by_name["sales"].source, since)
-    )
+    asked = Tallied(store.source, day.source, by_name["sales"].source, since)
+    told = source.tally(feed.relation, asked) if day.known_to_the_source else None
     if told is not None:
         parts = _told(told, feed)
     else:
-        span = Span(day.source, since=since)
+        span = Span(day.source, since=since) if day.known_to_the_source else None
         parts = _counted(source.read(feed.relation, places.columns(feed), span), feed)
     bench.append("tally_parts", [pa.RecordBatch.from_pylist([], schema=_TALLY), *parts])
     return bench.make("tally_source", "tallied", parts="SELECT * FROM tally_parts")
@@ -150,18 +149,22 @@ def compare(bench: Workbench, tally: str, ours: Sequence[str], since: date) -> C
 
 
 def to_read(
-    differing: Mapping[Region, Numbers], known: Mapping[Region, Numbers], unplaced: set[Region]
+    differing: Mapping[Region, Numbers],
+    lasting: Mapping[Region, Numbers],
+    known: Mapping[Region, Numbers],
+    unplaced: set[Region],
 ) -> set[Region]:
     """Regions to extract again.
 
     Args:
-        differing: those that differ.
-        known: those that differed in just this way after they were extracted: rows are in them
-            that count for the source alone, such as copies.
+        differing: those that differ by all that we know of the source's rows.
+        lasting: those that differ by what the tables have of them, and how.
+        known: ``lasting`` of the run before: these had just been read.
         unplaced: where rejected rows lie that the source counts in no month, or for no store:
             whether they are still there only a reading tells.
     """
-    return {r for r, numbers in differing.items() if known.get(r) != numbers} | unplaced
+    new = {r for r in differing if r not in lasting or known.get(r) != lasting[r]}
+    return new | unplaced
 
 
 def remembered(details: Mapping[str, Any]) -> dict[Region, Numbers]:
@@ -170,7 +173,7 @@ def remembered(details: Mapping[str, Any]) -> dict[Region, Numbers]:
 
 
 def to_remember(differing: Mapping[Region, Numbers]) -> list[list[Any]]:
-    """Regions that differ after all, for the ledger; none where there are too many."""
+    """Regions that differ all the same, for the ledger; none where there are too many."""
     if len(differing) > _MOST:
         return []
     return [[*region, *numbers] for region, numbers in sorted(differing.items())]
@@ -191,7 +194,11 @@ def passes(
         regions: stores and months.
         already: which rows of a batch this run has read before.
     """
-    day = next(f.source for f in feed.fields if f.name == "date")
+    dated = next(f for f in feed.fields if f.name == "date")
+    if regions and not dated.known_to_the_source:
+        yield Pass(None, _keeper(feed, regions, already))
+        return
+    day = dated.source
     months = sorted({month for _, month in regions if month != places.NO_MONTH})
     runs: list[list[int]] = []
     for month in months:

@@ -264,5 +264,5 @@ def _state(changes: Changes, read: _Read, result: IngestResult) -> dict[str, Any
         "regions_read_again": result.regions_read_again,
         "digest": extent.digest,
         "watermark": extents.new_mark(extent, newest, later > 0, start),
-        "differing": reconcile.to_remember(part.differing) if part is not None else [],
+        "differing": reconcile.to_remember(part.lasting) if part is not None else [],
     }
