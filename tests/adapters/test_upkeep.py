@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 from storecast.adapters.local import upkeep
 from storecast.adapters.local.tables import LocalTables
 from storecast.core.schema import COUNT, TEXT, Column, TableSpec
+from storecast.errors import TableError
 
 SPEC = TableSpec("t", (Column("k", TEXT, nullable=False), Column("v", COUNT)), ("k",))
 
@@ -85,6 +86,9 @@ def test_what_no_version_within_the_retention_has_is_deleted(tmp_path: Path) -> 
     assert sorted(map(str, folder.glob("*.parquet"))) == sorted(_live(store))
     assert store.version("t") == version
     assert store.scan("t").read_all().num_rows == 20
+    with pytest.raises(TableError) as caught:
+        store.scan("t", version=5)
+    assert "version 5 of table t is older than the retention" in caught.value.message
 
 
 def test_commits_older_than_the_retention_leave_the_log(tmp_path: Path) -> None:

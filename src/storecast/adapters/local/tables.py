@@ -100,6 +100,7 @@ class LocalTables:
         needed = [c for c in schema.names if c in wanted or (where is not None and c in where)]
         schema = pa.schema([schema.field(c) for c in wanted])
         files = scan.paths(table, self._root / name)
+        _refuse_deleted(name, table.version(), files)
         rows = scan.rows(files, needed, where, among)
         return pa.RecordBatchReader.from_batches(schema, _read(name, rows, schema))
 
