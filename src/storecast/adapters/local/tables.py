@@ -379,6 +379,18 @@ def _merge(spec: TableSpec, table: DeltaTable, source: pa.Table, ranges: Sequenc
 # ---------------------------------------------------------------------- rows
 
 
+def _refuse_deleted(name: str, version: int, files: Sequence[str]) -> None:
+    if not all(Path(file).exists() for file in files):
+        raise TableError(
+            Code.TABLE_NOT_FOUND,
+            f"version {version} of table {name} is older than the retention: files of it are gone",
+            where=name,
+            expected="a version within tables.retention_days",
+            found=str(version),
+            next_step=f"`storecast tables history {name}` shows when each version was made",
+        )
+
+
 def _read(name: str, rows: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     with _translated(name):
         for batch in rows:
