@@ -14,6 +14,9 @@ from storecast.core.schema import TableSpec
 HOLDS_FLOATS: Final = b"storecast.holds_floats"
 """Metadata by which a source marks a text field some of whose values are stored as floats."""
 
+WRITTEN_ISO: Final = b"storecast.written_iso"
+"""Metadata by which a source marks a typed date that it writes as ISO 8601 text itself."""
+
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from storecast.errors import Code, ContractError
 from storecast.ingestion.contract import Feed, Field, Kind, check
-from storecast.ports import HOLDS_FLOATS, Relation
+from storecast.ports import HOLDS_FLOATS, WRITTEN_ISO, Relation
 
 
 def _checked(
@@ -207,6 +207,16 @@ def test_typed_dates_have_no_format() -> None:
     assert _checked(Kind.DATE, pa.array([noon]), date_format="%d/%m/%Y") == [day]
     found = _checked(Kind.TIMESTAMP, pa.array([noon]), date_format="%d/%m/%Y")
     assert found == [noon.replace(tzinfo=UTC)]
+
+
+def test_a_typed_date_that_the_source_writes_as_text_has_no_format_either() -> None:
+    fields = (Field("date", "d", Kind.DATE, date_format="%d/%m/%Y"),)
+    feed = Feed("sales", "sales", Relation("lines"), fields, ("date",))
+    marked = pa.schema([pa.field("d", pa.string(), metadata={WRITTEN_ISO: b"1"})])
+    text = pa.array(["2003-11-24T23:30:00-03:00"])
+    accepted = check(pa.RecordBatch.from_arrays([text], schema=marked), feed).accepted
+    assert accepted["date"].to_pylist() == [date(2003, 11, 24)]
+    assert check(pa.record_batch({"d": text}), feed).accepted.num_rows == 0
 
 
 def test_instants_in_a_format() -> None:

@@ -22,7 +22,7 @@ from storecast.core.schema import AMOUNT, DAY, INSTANT, NUMBER, TEXT
 from storecast.core.written import DateFormat, visible
 from storecast.errors import Code, ContractError
 from storecast.ingestion import rules
-from storecast.ports import HOLDS_FLOATS, Relation
+from storecast.ports import HOLDS_FLOATS, WRITTEN_ISO, Relation
 
 
 class Kind(Enum):
@@ -84,6 +84,14 @@ class Field:
         """How its values are written in the source."""
         form = None if self.date_format is None else DateFormat.of(self.date_format)
         return rules.Written(self.fixed_width, form)
+
+    @property
+    def known_to_the_source(self) -> bool:
+        """Whether the source can compare the values with a day: where ours alone is the format, no.
+
+        ``2003-24-11`` would be of a 24th month to it, or of none.
+        """
+        return self.date_format is None
 
 
 @dataclass(frozen=True)
@@ -276,7 +284,10 @@ def converted(batch: pa.RecordBatch, field: Field, feed: Feed) -> rules.Conversi
     try:
         if field.kind is Kind.IDENTIFIER and HOLDS_FLOATS in marks:
             column = pa.nulls(len(column), pa.float64())
-        values, codes = _RULES[field.kind](column, field.written)
+        written = field.written
+        if WRITTEN_ISO in marks:
+            written = written._replace(dates=None)
+        values, codes = _RULES[field.kind](column, written)
     except ContractError as fault:
         raise ContractError(
             fault.code,

@@ -41,10 +41,10 @@ class Extent:
 
     def span(self, feed: Feed) -> Span | None:
         """What the source is asked for; it may give more."""
-        if self.since is None:
+        watermark = next((f for f in feed.fields if f.name == "watermark"), None)
+        if self.since is None or watermark is None or not watermark.known_to_the_source:
             return None
-        watermark = next(f.source for f in feed.fields if f.name == "watermark")
-        return Span(watermark, since=self.since - _ZONES, or_null=_without_null(feed))
+        return Span(watermark.source, since=self.since - _ZONES, or_null=_without_null(feed))
 
     def reaches(self, batch: pa.RecordBatch, feed: Feed) -> pa.BooleanArray:
         """Which rows are read: it follows from a row alone, whoever gave it."""
