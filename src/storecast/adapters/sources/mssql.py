@@ -23,7 +23,7 @@ from storecast.adapters.sources.sql import (
     table_not_found,
 )
 from storecast.errors import Code, SourceError
-from storecast.ports import TALLY, Relation, SourceColumn, Span, Tallied
+from storecast.ports import TALLY, WRITTEN_ISO, Relation, SourceColumn, Span, Tallied
 
 _BATCH = 65_536
 _AUTHENTICATION = {
@@ -40,14 +40,15 @@ class MssqlSource:
 
     Args:
         server: where it is, and who asks.
-        pause: seconds before the first repetition; later ones wait twice as long each.
+        pause: seconds before the first repetition; later ones wait twice as long each. In seconds
+            too: what a second of patience is.
     """
 
     def __init__(self, server: Server, pause: float = 1.0) -> None:
         self._server = server
         self._pause = pause
         self._connection: Any = None
-        self._reader: Any = None
+        self._stream: _Stream | None = None
         self._snapshots = True
         self._described: dict[Relation, tuple[Origin, dict[str, str], list[str]]] = {}
 
@@ -70,12 +71,12 @@ class MssqlSource:
         """Stream the named columns in their own types; datetimeoffset as ISO 8601 text."""
         origin, types, _ = self._describe(relation)
         statement = statements.reading(origin, columns, types, span)
-        reader, batch = self._patiently(lambda: self._begun(statement), str(relation))
-        with contextlib.closing(reader):
+        stream, batch = self._patiently(lambda: self._begun(statement), str(relation))
+        with contextlib.closing(stream):
             while batch is not None:
                 if batch.num_rows:
                     yield _converted(batch, columns, types)
-                batch = self._next(reader, str(relation))
+                batch = self._next(stream, str(relation))
 
     def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:
         """Count and sum by store and month; None where days or amounts are text."""
@@ -119,26 +120,27 @@ class MssqlSource:
         self, statement: str, where: str, parameters: Sequence[str] = ()
     ) -> list[Sequence[Any]]:
         def ask() -> list[Sequence[Any]]:
-            with contextlib.closing(self._opened().cursor()) as cursor:
+            connection = self._opened()
+            with contextlib.closing(connection.cursor()) as cursor:
                 cursor.execute(statement, *parameters)
-                return list(cursor.fetchall())
+                rows = list(cursor.fetchall())
+            _still_there(connection)
+            return rows
 
         return self._patiently(ask, where)
 
-    def _begun(self, statement: str) -> tuple[Any, pa.RecordBatch | None]:
-        """A reader after its first batch."""
-        cursor = self._opened().cursor()
-        cursor.execute(statement)
-        self._reader = reader = cursor.arrow_reader(_BATCH)
-        return reader, next(reader, None)
+    def _begun(self, statement: str) -> tuple[_Stream, pa.RecordBatch | None]:
+        """A stream, and its first batch."""
+        self._stream = stream = _Stream(self._opened(), statement)
+        return stream, stream.next()
 
-    def _next(self, reader: Any, where: str) -> pa.RecordBatch | None:
+    def _next(self, stream: _Stream, where: str) -> pa.RecordBatch | None:
         try:
-            batch: pa.RecordBatch | None = next(reader, None)
+            return stream.next()
         except _errors() as fault:
-            self._drop()
+            if stream.connection is self._connection:
+                self._drop()
             raise faults.midway(self._server, str(fault), where) from fault
-        return batch
 
     def _patiently(self, ask: Callable[[], Result], where: str) -> Result:
         """Ask, and again where Azure SQL calls the failure transient; nothing else is repeated."""
@@ -152,16 +154,20 @@ class MssqlSource:
 
         repeated = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(faults.Transient),
-            wait=tenacity.wait_exponential_jitter(
-                self._pause, self._pause * 16, jitter=self._pause
-            ),
-            stop=_out_of_patience,
+            wait=tenacity.wait_exponential(self._pause, max=self._pause * 16)
+            + tenacity.wait_random(0, self._pause),
+            stop=self._out_of_patience,
             reraise=True,
         )
         try:
             return repeated(once)
         except faults.Transient as fault:
             raise fault.final from fault
+
+    def _out_of_patience(self, state: tenacity.RetryCallState) -> bool:
+        fault = state.outcome.exception() if state.outcome is not None else None
+        patience = fault.patience * self._pause if isinstance(fault, faults.Transient) else 0.0
+        return (state.seconds_since_start or 0.0) + state.upcoming_sleep > patience
 
     def _meant(self, text: str, where: str) -> SourceError | faults.Transient:
         if faults.SNAPSHOT_REFUSED in text and self._snapshots:
@@ -175,14 +181,13 @@ class MssqlSource:
 
     def _finish(self) -> None:
         """Only one reading goes over a connection at a time: one that was left ends here."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            with contextlib.suppress(*_errors()):
-                reader.close()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def _drop(self) -> None:
         """Forget a connection that is of no use any more."""
-        self._reader = None
+        self._stream = None
         connection, self._connection = self._connection, None
         _closed(connection)
 
@@ -297,16 +302,43 @@ class MssqlSource:
         return self._patiently(ask, where)
 
 
+class _Stream:
+    """The rows of a statement in batches, to the very last or to an error.
+
+    The driver takes a connection that was closed for the end of the rows. So whether the server
+    is still there is asked when they have ended.
+    """
+
+    def __init__(self, connection: Any, statement: str) -> None:
+        self.connection = connection
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        # Held: a reader that is let go ends, and says nothing.
+        self._reader = cursor.arrow_reader(_BATCH)
+
+    def next(self) -> pa.RecordBatch | None:
+        """The next batch; None where there is none."""
+        batch: pa.RecordBatch | None = next(self._reader, None)
+        if batch is None:
+            _still_there(self.connection)
+        return batch
+
+    def close(self) -> None:
+        """Let the server forget what is left."""
+        with contextlib.suppress(*_errors()):
+            self._reader.close()
+
+
+def _still_there(connection: Any) -> None:
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(statements.STILL_THERE)
+        cursor.fetchall()
+
+
 _BY_PYTHON = {
     "str": "nvarchar", "int": "bigint", "float": "float", "Decimal": "decimal", "date": "date",
     "datetime": "datetime2", "bool": "bit", "bytes": "varbinary", "UUID": "uniqueidentifier",
 }  # fmt: skip
-
-
-def _out_of_patience(state: tenacity.RetryCallState) -> bool:
-    fault = state.outcome.exception() if state.outcome is not None else None
-    patience = fault.patience if isinstance(fault, faults.Transient) else 0.0
-    return (state.seconds_since_start or 0.0) + state.upcoming_sleep > patience
 
 
 def connection_string(server: Server) -> str:
@@ -367,7 +399,13 @@ def _converted(
     batch: pa.RecordBatch, columns: Sequence[str], types: dict[str, str]
 ) -> pa.RecordBatch:
     arrays = [_column(a, types.get(c, "")) for a, c in zip(batch.columns, columns, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    fields = [
+        pa.field(
+            c, a.type, metadata={WRITTEN_ISO: b"1"} if types.get(c) == "datetimeoffset" else None
+        )
+        for a, c in zip(arrays, columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def _column(column: pa.Array, kind: str) -> pa.Array:

@@ -29,6 +29,7 @@ SNAPSHOTS: Final = (
 )
 SNAPSHOT: Final = "SET TRANSACTION ISOLATION LEVEL SNAPSHOT"
 COMMITTED: Final = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+STILL_THERE: Final = "SELECT 1 AS still_there"
 DESCRIBED: Final = (
     "SELECT name, system_type_name, error_message "
     "FROM sys.dm_exec_describe_first_result_set(?, NULL, 0) ORDER BY column_ordinal"
