@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
-from storecast.deployment.choice import Choice, Validated, choose
-from storecast.errors import Code, ConfigurationError, ModelError
+from storecast.backtest.audit import Leak, Status, Verdict
+from storecast.deployment.choice import Choice, Validated, check_audit, choose
+from storecast.errors import Code, ConfigurationError, ModelError, Refusal
 from storecast.models.base import Recipe
 
 NAIVE, LEVEL, TREES = (
@@ -71,3 +74,42 @@ def test_without_a_score_of_the_baseline_nothing_is_chosen() -> None:
     with pytest.raises(ModelError) as refused:
         chosen(validated(None, 0.2, 0.1))
     assert refused.value.code is Code.NOT_VALIDATED
+
+
+def audited(told: Validated, **verdicts: Status) -> Validated:
+    leaks = (Leak("sales", "altered", 3, "007"),)
+    return replace(
+        told,
+        verdicts={
+            n: Verdict(s, ("2022-01-02",), 5, ("sales",), leaks) for n, s in verdicts.items()
+        },
+    )
+
+
+def test_a_model_that_leaks_is_not_chosen_however_good_it_seems() -> None:
+    told = audited(validated(0.3, 0.2, 0.1), lightgbm="leaking", local_level="passed")
+    assert chosen(told).recipe is LEVEL
+    assert chosen(audited(validated(0.3, 0.4, 0.1), lightgbm="unmoved")).recipe is NAIVE
+    # what could not be proven is chosen, and refused
+    assert chosen(audited(validated(0.3, 0.2, 0.1), lightgbm="unproven")).recipe is TREES
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("leaking", Code.LEAK_FOUND),
+        ("unmoved", Code.LEAK_FOUND),
+        ("unrepeatable", Code.LEAK_FOUND),
+        ("unproven", Code.LEAK_AUDIT_MISSING),
+        (None, Code.LEAK_AUDIT_MISSING),
+    ],
+)
+def test_only_a_passed_audit_lets_a_model_be_deployed(status: Status | None, code: Code) -> None:
+    told = validated(0.3, 0.2, 0.1)
+    if status is not None:
+        told = audited(told, lightgbm=status)
+    with pytest.raises(Refusal) as refused:
+        check_audit(told, "lightgbm")
+    assert (refused.value.code, refused.value.exit_code) == (code, 3)
+    assert refused.value.next_step is not None
+    check_audit(audited(told, lightgbm="passed"), "lightgbm")

@@ -9,7 +9,7 @@ import pytest
 
 from storecast import registry, runs
 from storecast.deployment.step import deploy
-from storecast.errors import Code, ModelError
+from storecast.errors import Code, ModelError, Refusal
 from storecast.project import Project
 from storecast.validation.step import validate
 
@@ -86,6 +86,26 @@ def test_what_was_not_validated_is_refused_unless_forced(filled: Filled) -> None
     forced = deploy(project, model="local_level", force=True)
     assert forced.wape is None
     assert registry.of(project).version().tags["validated"] == "false"
+
+
+def test_what_no_audit_has_passed_is_refused_unless_forced(filled: Filled) -> None:
+    project = filled()
+    validate(project, audit="off")
+    with pytest.raises(Refusal) as refused:
+        deploy(project)
+    assert refused.value.code is Code.LEAK_AUDIT_MISSING
+    assert registry.of(project).champion() is None
+    forced = deploy(project, force=True)
+    assert (forced.model, forced.audit) == ("local_level", None)
+    assert any("forced" in sentence for sentence in forced.sentences())
+    champion = registry.of(project).version()
+    assert (champion.tags["validated"], champion.tags["audit"]) == ("true", "none")
+    assert newest_run(project)["details"]["forced"] is True
+
+    assert validate(project).reused
+    proven = deploy(project)
+    assert (proven.unchanged, proven.audit) == (True, "passed")
+    assert not any("forced" in sentence for sentence in proven.sentences())
 
 
 def newest_failed(project: Project) -> str:
