@@ -216,41 +216,42 @@ def _line(order: str, store: str, amount: str, *rest: Any) -> tuple[Any, ...]:
     return order, store, date(2020, 1, 6), Decimal(amount), *words
 
 
+def _keys_and_changes(bench: Workbench) -> None:
+    rows = _lines(
+        *(_line("1", s, "1.0001", "não", 0.1, _instant(1)) for s in STORES),
+        _line("2", "a", "-5", None, None, None),
+        _line("2", "a", "-5", None, None, None),
+        _line("3", "a", "1", "x", None, _instant(1)),
+        _line("3", "a", "2", "x", 1e-7, _instant(2)),
+        _line("3", "a", "2", None, 1e-7, _instant(2)),
+        _line("4", "a", "3", "old", 1e22, None),
+        _line("4", "a", "3", "new", 1e22, _instant(1)),
+    )
+    bench.append("staged", rows)
+    found = unique(bench, FEED, "staged")
+    assert (found.rows, found.deduplicated, found.conflicting) == (10, 3, 2)
+    there = _lines(
+        _line("1", "001", "1.0001", "não", 0.1, _instant(1)),
+        _line("1", "1", "1.0002", "não", 0.1, _instant(1)),
+        _line("1", "A", "9", None, None, _instant(3)),
+        _line("1", "a", "9", None, None, None),
+        _line("5", "a", "9", None, None, None),
+    )
+    target = pa.Table.from_batches(there)
+    change = difference(bench, SPEC, found.name, target.to_reader(), newer_holds=True)
+    assert (change.before, change.inserted, change.updated) == (5, 6, 2)
+    assert (change.deleted, change.held) == (1, 1)
+    settled(bench, change, found.name)
+    # A column that the table has not yet.
+    fewer = target.drop(["group"])
+    assert difference(bench, SPEC, found.name, fewer.to_reader()).updated == 4
+
+
 @pytest.mark.slow
 @pytest.mark.spark
 def test_one_row_a_key_and_what_changes(spark: Any, tmp_path: Path) -> None:
-    def scenario(bench: Workbench) -> None:
-        rows = _lines(
-            *(_line("1", s, "1.0001", "não", 0.1, _instant(1)) for s in STORES),
-            _line("2", "a", "-5", None, None, None),
-            _line("2", "a", "-5", None, None, None),
-            _line("3", "a", "1", "x", None, _instant(1)),
-            _line("3", "a", "2", "x", 1e-7, _instant(2)),
-            _line("3", "a", "2", None, 1e-7, _instant(2)),
-            _line("4", "a", "3", "old", 1e22, None),
-            _line("4", "a", "3", "new", 1e22, _instant(1)),
-        )
-        bench.append("staged", rows)
-        found = unique(bench, FEED, "staged")
-        assert (found.rows, found.deduplicated, found.conflicting) == (10, 3, 2)
-        there = _lines(
-            _line("1", "001", "1.0001", "não", 0.1, _instant(1)),
-            _line("1", "1", "1.0002", "não", 0.1, _instant(1)),
-            _line("1", "A", "9", None, None, _instant(3)),
-            _line("1", "a", "9", None, None, None),
-            _line("5", "a", "9", None, None, None),
-        )
-        target = pa.Table.from_batches(there)
-        change = difference(bench, SPEC, found.name, target.to_reader(), newer_holds=True)
-        assert (change.before, change.inserted, change.updated) == (5, 6, 2)
-        assert (change.deleted, change.held) == (1, 1)
-        settled(bench, change, found.name)
-        # A column that the table has not yet.
-        fewer = target.drop(["group"])
-        assert difference(bench, SPEC, found.name, fewer.to_reader()).updated == 4
-
     assert {"doubled.sql", "judged.sql", "unique_rows.sql", "compared.sql", "settled.sql"} <= set(
-        _on_both(spark, tmp_path, scenario)
+        _on_both(spark, tmp_path, _keys_and_changes)
     )
 
 
@@ -378,12 +379,13 @@ def _ingested(
     return done
 
 
-def test_the_ingestion_below_runs_every_statement(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A new file of ``sql/`` needs a case in ``_chain``, ``FIRST`` or ``SECOND``."""
-    done = _ingested(tmp_path / "duckdb", DuckDbEngine, monkeypatch)
-    assert {statement for statement, _, _ in done.made} == set(_STATEMENTS.values())
+def test_every_statement_runs_on_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file of ``sql/`` needs a case in ``_chain``, ``FIRST``, ``SECOND``, or above."""
+    made = _ingested(tmp_path / "duckdb", DuckDbEngine, monkeypatch).made
+    bench = Workbench(Noting(DuckDbEngine(tmp_path / "bench"), made))
+    _keys_and_changes(bench)
+    bench.close()
+    assert {statement for statement, _, _ in made} == set(_STATEMENTS.values())
 
 
 @pytest.mark.slow
