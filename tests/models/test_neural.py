@@ -279,8 +279,10 @@ def test_the_search_keeps_back_the_last_horizon_and_the_refit_has_it(
         store, t = windows.usable(until)
         assert (t + 4).max() == until
         assert set(store) == {0, 1}
-    upset = {s: [*told[:-1], 900.0] for s, told in chain().items()}
-    states = [fitted(window(values), "nbeats", patience=0).state() for values in (chain(), upset)]
+    states = []
+    for last in (900.0, 0.0):
+        made = window({s: [*told[:-1], last] for s, told in chain().items()})
+        states.append(fitted(made, "nbeats", patience=0).state())
     assert states[0]["network.safetensors"] != states[1]["network.safetensors"]
     assert b'"steps": 20' in states[0]["network.json"]
 

@@ -179,14 +179,34 @@ def forecaster_class(kind: str) -> type[Forecaster]:
     )
 
 
+def forecaster_of(recipe: Recipe) -> type[Forecaster]:
+    """The class that serves a recipe; for a Darts model, its parameters say which.
+
+    Raises:
+        ModelError: MODEL_UNKNOWN, EXTRA_MISSING.
+    """
+    from storecast.models import darts_classes
+
+    if recipe.kind == darts_classes.KIND:
+        return darts_classes.forecaster_of(recipe)
+    return forecaster_class(recipe.kind)
+
+
 def create(recipe: Recipe) -> Forecaster:
-    """A fresh model of the recipe's kind (raises MODEL_UNKNOWN)."""
-    return forecaster_class(recipe.kind)(recipe)
+    """A fresh model of the recipe's kind (raises MODEL_UNKNOWN, EXTRA_MISSING)."""
+    return forecaster_of(recipe)(recipe)
 
 
 def restore(recipe: Recipe, files: Mapping[str, bytes]) -> Forecaster:
-    """A fitted model from the files of its ``state()`` (raises MODEL_UNKNOWN)."""
-    return forecaster_class(recipe.kind).from_state(recipe, files)
+    """A fitted model from the files of its ``state()`` (raises MODEL_UNKNOWN, EXTRA_MISSING)."""
+    return forecaster_of(recipe).from_state(recipe, files)
+
+
+def is_pretrained(recipe: Recipe) -> bool:
+    """Whether the model's own training data may hold what it is tested on."""
+    from storecast.models import darts_classes
+
+    return darts_classes.is_pretrained(recipe.kind, recipe.parameters)
 
 
 def parameters_of(
@@ -245,7 +265,16 @@ def _fits(value: Any, default: Any) -> bool:
 
 
 def check_parameters(name: str, kind: str, parameters: Mapping[str, Any]) -> None:
-    """Raise as ``parameters_of`` where a model of that kind would not take the parameters."""
+    """Raise as ``parameters_of`` where a model of that kind would not take the parameters.
+
+    Of a Darts model only the class is looked at: its parameters are, before anything runs, when
+    it is created, since that imports its libraries.
+    """
+    from storecast.models import darts_classes
+
+    if kind == darts_classes.KIND:
+        darts_classes.check_class(name, parameters.get("darts"))
+        return
     defaults = getattr(forecaster_class(kind), "defaults", None)
     if defaults is not None:
         parameters_of(name, parameters, defaults)

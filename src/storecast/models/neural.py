@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_READ = {"D": 56, "W": 52, "M": 24}
-_WEIGHTS, _DESCRIPTION = "network.safetensors", "network.json"
+_READ = {"D": 42, "W": 26, "M": 18}
+WEIGHTS, DESCRIPTION = "network.safetensors", "network.json"
 SCHOOLING: Mapping[str, Any] = {
     "input_chunk_length": None,
     "max_steps": 400,
@@ -104,6 +104,8 @@ class Network:
 
     kind: ClassVar[str]
     stateless: ClassVar[bool] = False
+    fast: ClassVar[bool] = False
+    """Too dear for the leak audit that every validation makes."""
     takes_past = True
     takes_future = False
     takes_statics = ""
@@ -203,8 +205,8 @@ class Network:
             "categories": {name: codes.values for name, codes in self._categories.items()},
         }
         return {
-            _WEIGHTS: weights(self._model),
-            _DESCRIPTION: json.dumps(description, ensure_ascii=False).encode(),
+            WEIGHTS: weights(self._model),
+            DESCRIPTION: json.dumps(description, ensure_ascii=False).encode(),
         }
 
     @classmethod
@@ -213,16 +215,19 @@ class Network:
         from storecast.models.torch_bridge import put_weights
 
         model = cls(recipe)
-        plain = json.loads(files[_DESCRIPTION])
-        model._categories = {
-            name: StoreCodes(tuple(values)) for name, values in plain["categories"].items()
-        }
-        model._shape = Shape.from_plain(plain["shape"])
-        model._levels, model.steps = plain["levels"], plain["steps"]
+        model._described(files[DESCRIPTION])
         model._model = model._built()
         model._sized()
-        put_weights(model._model, files[_WEIGHTS])
+        put_weights(model._model, files[WEIGHTS])
         return model
+
+    def _described(self, content: bytes) -> None:
+        plain = json.loads(content)
+        self._categories = {
+            name: StoreCodes(tuple(values)) for name, values in plain["categories"].items()
+        }
+        self._shape = Shape.from_plain(plain["shape"])
+        self._levels, self.steps = plain["levels"], plain["steps"]
 
     def _sized(self) -> None:
         """Give an untaught network its sizes, which Darts learns of a window."""
@@ -240,7 +245,7 @@ class Network:
 
     def _shaped(self, rules: SeriesRules, ahead: dict[str, int], columns: Floats) -> Shape:
         horizon, season = rules.horizon, rules.season
-        usual = min(_READ[rules.frequency.kind], max(columns.shape[1] - 2 * horizon, 1))
+        usual = min(self._reads(rules.frequency.kind), max(columns.shape[1] - 2 * horizon, 1))
         mean, scale = scaling(columns)
         return Shape(
             past=int(self.parameters["input_chunk_length"] or usual),
@@ -256,17 +261,22 @@ class Network:
             takes_statics=self.takes_statics,
         )
 
+    def _reads(self, kind: str) -> int:
+        """How many periods a window reads at most, where no parameter says so."""
+        return _READ[kind]
+
     def _schooling(self) -> Schooling:
         from storecast.models.torch_bridge import Schooling
 
-        steps = int(self.parameters["max_steps"])
+        told = {**SCHOOLING, **self.parameters}
+        steps = int(told["max_steps"])
         return Schooling(
             max_steps=steps,
-            batch_size=int(self.parameters["batch_size"]),
-            learning_rate=float(self.parameters["learning_rate"]),
-            patience=int(self.parameters["patience"]),
+            batch_size=int(told["batch_size"]),
+            learning_rate=float(told["learning_rate"]),
+            patience=int(told["patience"]),
             check_every=max(steps // CHECKS, 1),
-            seed=int(self.parameters["seed"]),
+            seed=int(told["seed"]),
             accelerator=self.recipe.accelerator,
         )
 

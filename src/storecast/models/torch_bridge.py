@@ -121,7 +121,7 @@ def build(
     learnt: dict[str, Any] = (
         {"loss_fn": torch.nn.L1Loss()}
         if quantiles is None
-        else {"likelihood": QuantileRegression(list(quantiles))}
+        else {"likelihood": quantile_likelihood(quantiles)}
     )
     taught = {
         "batch_size": schooling.batch_size,
@@ -134,6 +134,11 @@ def build(
     }
     with _quiet():
         return getattr(darts.models, name)(**{**taught, **learnt, **parameters})
+
+
+def quantile_likelihood(quantiles: Sequence[float]) -> Any:
+    """What makes a network of Darts forecast quantiles."""
+    return QuantileRegression(list(quantiles))
 
 
 def teach(
