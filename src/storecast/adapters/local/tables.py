@@ -12,6 +12,7 @@ import deltalake
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from storecast import disk
 from storecast.adapters.local import scan, upkeep
@@ -246,7 +247,10 @@ class LocalTables:
                     expected=f"0 to {newest.version()}",
                     found=str(version),
                 )
-            return DeltaTable(str(self._root / name), version=version)
+            try:
+                return DeltaTable(str(self._root / name), version=version)
+            except DeltaError as fault:
+                raise _expired(name, version) from fault
 
 
 def not_found(name: str, names: Sequence[str]) -> TableError:
@@ -381,14 +385,18 @@ def _merge(spec: TableSpec, table: DeltaTable, source: pa.Table, ranges: Sequenc
 
 def _refuse_deleted(name: str, version: int, files: Sequence[str]) -> None:
     if not all(Path(file).exists() for file in files):
-        raise TableError(
-            Code.TABLE_NOT_FOUND,
-            f"version {version} of table {name} is older than the retention: files of it are gone",
-            where=name,
-            expected="a version within tables.retention_days",
-            found=str(version),
-            next_step=f"`storecast tables history {name}` shows when each version was made",
-        )
+        raise _expired(name, version)
+
+
+def _expired(name: str, version: int) -> TableError:
+    return TableError(
+        Code.TABLE_NOT_FOUND,
+        f"version {version} of table {name} is older than the retention, and gone",
+        where=name,
+        expected="a version within tables.retention_days",
+        found=str(version),
+        next_step=f"`storecast tables history {name}` shows when each version was made",
+    )
 
 
 def _read(name: str, rows: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
