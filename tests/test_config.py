@@ -59,11 +59,9 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
         ("platform", "databricks"),
         ("platform", "spark"),
         ("validation.compare_from", [None, "2021-01-01"]),
-        ("models", ["seasonal_naive", "tft"]),
-        ("models", ["seasonal_naive", {"name": "tide", "darts": "TiDEModel"}]),
+        ("models", ["seasonal_naive", "ensemble"]),
         ("gate", {"windows": 6}),
         ("inference.fallback", ["previous_champion", "empty"]),
-        ("accelerator", "gpu"),
         ("warehouse", "/tmp/w"),
     ],
 )
@@ -104,6 +102,11 @@ def test_every_fault_is_told_at_once_with_its_path_and_the_nearest_name() -> Non
         ("models", ["seasonal_naive", {"name": "local_level", "foo": 3}], "no parameter 'foo'"),
         ("models", ["seasonal_naive", {"name": "lightgbm", "n_estimators": "many"}], "'many'"),
         ("models", ["seasonal_naive", {"name": "lightgbm", "lags": [0]}], "'lags'"),
+        ("models", ["seasonal_naive", {"name": "t", "darts": "TideModel"}], "TiDEModel"),
+        ("models", ["seasonal_naive", {"name": "t", "kind": "darts"}], "not a model of Darts"),
+        ("models", ["seasonal_naive", {"name": "t", "kind": "tft", "darts": "X"}], "`kind`"),
+        ("models", ["seasonal_naive", {"name": "tft", "hidden": 3}], "no parameter 'hidden'"),
+        ("accelerator", "tpu", "accelerator"),
         ("models", [], "models"),
         ("forecast.quantiles", [0.1, 0.1000001], "quantiles"),
         ("series", 3, "series: should be a mapping"),
@@ -118,6 +121,15 @@ def test_what_contradicts_itself_is_refused(path: str, value: Any, says: str) ->
     error = refused(changed(path, value))
     assert error.code is Code.CONFIG_INVALID
     assert says in error.message
+
+
+def test_a_darts_model_is_named_by_its_class_and_the_accelerator_is_told() -> None:
+    tide = {"name": "tide", "darts": "TiDEModel", "hidden_size": 8}
+    config = parse_config({**changed("models", ["seasonal_naive", tide]), "accelerator": "cpu"})
+    assert (config.models[1].name, config.models[1].kind) == ("tide", "darts")
+    assert config.models[1].parameters == {"darts": "TiDEModel", "hidden_size": 8}
+    assert config.accelerator == "cpu"
+    assert parse_config(MINIMAL).accelerator == "auto"
 
 
 def test_two_columns_that_become_one_are_an_error() -> None:

@@ -360,8 +360,10 @@ class Validation(Section):
 
 
 DEFAULT_MODELS = ("seasonal_naive", "local_level", "ets", "theta", "lightgbm")
-SERVED_MODELS = (*DEFAULT_MODELS, "xgboost")
-KNOWN_MODELS = (*SERVED_MODELS, "nbeats", "tft", "ensemble")
+SERVED_MODELS = (*DEFAULT_MODELS, "xgboost", "nbeats", "tft")
+KNOWN_MODELS = (*SERVED_MODELS, "ensemble")
+DARTS = "darts"
+"""The kind of every model that is named by its class in Darts, and the key that names it."""
 
 
 class ModelConfig(BaseModel):
@@ -379,15 +381,16 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        kind = self.kind or self.name
-        if (self.__pydantic_extra__ or {}).get("darts") is not None:
-            raise ValueError(f"{NOT_SERVED}the key `darts` is not served by this version")
+        by_class = DARTS in (self.__pydantic_extra__ or {})
+        kind = self.kind or (DARTS if by_class else self.name)
+        if by_class and kind != DARTS:
+            raise ValueError(f"the key `{DARTS}` names a class, so `kind` is not {kind!r}")
         if kind in KNOWN_MODELS and kind not in SERVED_MODELS:
             raise ValueError(
                 f"{NOT_SERVED}the model {kind!r} is not served by this version; "
                 f"served: {', '.join(SERVED_MODELS)}"
             )
-        if kind not in SERVED_MODELS and kind not in _third_party_models():
+        if kind not in (*SERVED_MODELS, DARTS) and kind not in _third_party_models():
             near = difflib.get_close_matches(kind, KNOWN_MODELS, 1)
             raise ValueError(
                 f"there is no model {kind!r}" + (f"; did you mean {near[0]!r}?" if near else "")
@@ -463,7 +466,7 @@ class Config(Section):
     gate: Annotated[Gate | None, _unserved(None)] = None
     inference: Inference = Inference()
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.01
-    accelerator: Annotated[Literal["auto", "cpu", "gpu"] | None, _unserved(None)] = None
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     mlflow: MLflowSettings = MLflowSettings()
 
     @model_validator(mode="after")

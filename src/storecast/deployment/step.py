@@ -19,7 +19,7 @@ from storecast.core.alignment import SERIES_END
 from storecast.deployment.choice import Choice, Validated, check_audit, choose
 from storecast.errors import Code, ModelError, Refusal, StorecastError
 from storecast.history import load_history
-from storecast.models.base import Recipe
+from storecast.models.base import Recipe, recipes_of
 from storecast.models.calibration import Conformal
 from storecast.tracking import Tracking
 
@@ -281,16 +281,7 @@ def _newest_validation(run: Run, project: Project) -> Validated:
 
 
 def _configured(config: Config) -> list[Recipe]:
-    return [
-        Recipe(
-            name=model.name,
-            kind=model.kind,
-            parameters=model.parameters,
-            training_from=config.training.from_,
-            mask=config.series.mask,
-        )
-        for model in config.models
-    ]
+    return recipes_of(config.models, config.rules(), config.accelerator)
 
 
 def _read(run: Run, name: str) -> pl.DataFrame:

@@ -35,7 +35,8 @@ _LEFT_OUT: Final = (
     "ConformalQRModel", "MultivariateModel", "SKLearnModel", "RegressionModel", "RNNModel",
     "SKLearnClassifierModel", "LightGBMClassifierModel", "XGBClassifierModel",
     "CatBoostClassifierModel", "NeuralForecastModel", "StatsForecastModel", "TCNModel",
-    "TiRexModel", "TiRex2Model", "T0Model", "GaussianProcessFilter", "KalmanFilter", "MovingAverageFilter",
+    "TiRexModel", "TiRex2Model", "T0Model", "GaussianProcessFilter", "KalmanFilter",
+    "MovingAverageFilter",
 )  # fmt: skip
 _OURS: Final = (
     "self", "args", "kwargs", "output_chunk_length", "output_chunk_shift", "add_encoders",

@@ -183,7 +183,7 @@ def _models(config: Config) -> Iterator[Finding]:
     from storecast.models.base import create, recipes_of
 
     wanting = False
-    for recipe in recipes_of(config.models, config.rules()):
+    for recipe in recipes_of(config.models, config.rules(), config.accelerator):
         try:
             create(recipe)
         except ModelError as fault:

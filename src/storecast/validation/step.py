@@ -23,7 +23,7 @@ from storecast.core.schema import METRICS
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.history import load_history
-from storecast.models.base import Recipe, recipes_of
+from storecast.models.base import Recipe, is_pretrained, recipes_of
 from storecast.tracking import ModelRecord, Tracking, record_validation
 from storecast.validation.leaderboard import WARMUP, Line, compared, leaderboard, scored
 from storecast.validation.leakage import Audit, Audited, Level, audited
@@ -251,7 +251,7 @@ def _plan(config: Config, history: History, models: Sequence[str] | None) -> Pla
 
 
 def _chosen(config: Config, history: History, models: Sequence[str] | None) -> list[Recipe]:
-    configured = recipes_of(config.models, history.rules)
+    configured = recipes_of(config.models, history.rules, config.accelerator)
     if models is None:
         return configured
     names = [recipe.name for recipe in configured]
@@ -341,6 +341,7 @@ def _made(
         "failures": _failures(outcomes),
         "perfect_foresight": _foresight(history),
         "timeless": _timeless(history),
+        "pretrained": [recipe.name for recipe in plan.recipes if is_pretrained(recipe)],
         "align": config.validation.align,
     }
     run.progress("writing to MLflow")
