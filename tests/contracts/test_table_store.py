@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from storecast.adapters.local import rewrite
 from storecast.adapters.local.tables import LocalTables
 from storecast.core.schema import AMOUNT, DAY, INSTANT, TEXT, Column, TableSpec
 from storecast.errors import Code, ConfigurationError, StorecastError, TableError
@@ -73,6 +74,35 @@ def test_upsert_and_removal_are_one_commit(tables: TableStore) -> None:
     assert after == before + 1
     rows = {r["store_id"]: r["step"] for r in tables.scan("lines").read_all().to_pylist()}
     assert rows == {"b": 7, "c": 3, "d": 7}
+
+
+@pytest.fixture
+def _few_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewrite, "MOST", 1)
+
+
+@pytest.mark.usefixtures("_few_in_memory")
+@pytest.mark.parametrize("streamed", [True, False], ids=["stream", "table"])
+def test_more_rows_than_memory_should_hold_are_merged_alike(
+    tables: TableStore, streamed: bool
+) -> None:
+    before = tables.merge(SPEC, _rows("a", "b", "c"), append=True)
+    rows = _rows("b", "d", "e", step=7)
+    after = tables.merge(
+        SPEC, rows.to_reader(1) if streamed else rows, delete=_keys("a", "not there")
+    )
+    assert after == before + 1
+    read = tables.scan("lines").read_all()
+    assert read.schema.equals(SPEC.arrow)
+    found = {r["store_id"]: (r["step"], r["seen_at"]) for r in read.to_pylist()}
+    at = rows["seen_at"][0].as_py()
+    assert found == {"b": (7, at), "c": (3, at), "d": (7, at), "e": (7, at)}
+    for wrong in (_rows("f", "f", "g"), _rows("f", None, "g"), _rows("f", "g", step=0)):
+        with pytest.raises(TableError):
+            tables.merge(SPEC, wrong)
+    assert tables.version("lines") == after
+    assert tables.merge(SPEC, _rows("h", "i"), delete=_keys("b", "c", "d", "e")) == after + 1
+    assert _stores(tables) == ["h", "i"]
 
 
 def test_time_travel(tables: TableStore) -> None:

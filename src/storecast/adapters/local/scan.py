@@ -21,10 +21,15 @@ _THREADS = 4
 """More threads hold more row groups at a time, and a disk does not read faster for them."""
 
 
+def live(table: DeltaTable) -> pa.Table:
+    """The files that hold the rows of a version, with their sizes."""
+    # Not by `pa.table`, which imports pandas to see whether it is given a frame of it.
+    return pa.RecordBatchReader.from_stream(table.get_add_actions()).read_all()
+
+
 def paths(table: DeltaTable, folder: Path) -> list[str]:
-    """The files that hold the rows of a version."""
-    actions: pa.Table = pa.table(table.get_add_actions())
-    return [str(folder / unquote(path)) for path in actions["path"].to_pylist()]
+    """The files that hold the rows of a version, with their folder."""
+    return [str(folder / unquote(path)) for path in live(table)["path"].to_pylist()]
 
 
 def rows(
@@ -34,8 +39,8 @@ def rows(
     if not files:
         return
     with _connected() as connection:
-        origin = _viewed(connection, files, columns, among)
-        query = f"SELECT {_listed(columns)} FROM {origin}"  # noqa: S608 - our own names
+        origin = viewed(connection, files, columns, _semi_join(connection, among))
+        query = f"SELECT {listed(columns)} FROM {origin}"  # noqa: S608 - our own names
         if where is not None:
             query += f" WHERE {where}"
         yield from connection.sql(query).to_arrow_reader(_BATCH)
@@ -52,7 +57,8 @@ def bounds(
         return []
     needed = [*among.schema.names, *([column] if column is not None else ())]
     with _connected() as connection:
-        origin = _viewed(connection, files, [*dict.fromkeys(needed)], among, "scanned.filename")
+        join = _semi_join(connection, among)
+        origin = viewed(connection, files, [*dict.fromkeys(needed)], join, "scanned.filename")
         least, most = (f"{f}({_quoted(column)})" if column else "NULL" for f in ("MIN", "MAX"))
         query = f"SELECT {least}, {most} FROM {origin} GROUP BY filename ORDER BY 1"  # noqa: S608 - our own names
         return [(row[0], row[1]) for row in connection.sql(query).fetchall()]
@@ -79,28 +85,37 @@ def _database() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _viewed(
+def viewed(
     connection: duckdb.DuckDBPyConnection,
     files: Sequence[str],
     columns: Sequence[str],
-    among: pa.Table | None,
+    join: str = "",
     *more: str,
 ) -> str:
-    """Something to select from: the columns, and the rows that occur in ``among``."""
-    listed = ", ".join(_literal(_escaped(file)) for file in files)
+    """Something to select from: the columns of the files, joined as ``joined`` has it."""
+    listed = ", ".join(literal(_escaped(file)) for file in files)
     origin = f"read_parquet([{listed}], union_by_name = true, filename = true)"
     have = set(connection.sql(f"SELECT * FROM {origin}").columns)  # noqa: S608 - literals
     # A column that came later is in none of the older files, and may be in no file at all.
     values = [f"scanned.{_quoted(c)}" if c in have else f"NULL AS {_quoted(c)}" for c in columns]
-    matching = ""
-    if among is not None:
-        connection.register("among", among)
-        same = " AND ".join(f"scanned.{_quoted(c)} = a.{_quoted(c)}" for c in among.schema.names)
-        matching = f" SEMI JOIN among AS a ON {same}"
-    return f"(SELECT {', '.join([*values, *more])} FROM {origin} AS scanned{matching})"  # noqa: S608 - our own names
+    return f"(SELECT {', '.join([*values, *more])} FROM {origin} AS scanned {join})"  # noqa: S608 - our own names
 
 
-def _listed(columns: Sequence[str]) -> str:
+def joined(how: str, relation: str, columns: Sequence[str]) -> str:
+    """``SEMI JOIN`` or ``ANTI JOIN`` with a relation that has the columns."""
+    same = " AND ".join(f"scanned.{_quoted(c)} = a.{_quoted(c)}" for c in columns)
+    return f"{how} {relation} AS a ON {same}"
+
+
+def _semi_join(connection: duckdb.DuckDBPyConnection, among: pa.Table | None) -> str:
+    if among is None:
+        return ""
+    connection.register("among", among)
+    return joined("SEMI JOIN", "among", among.schema.names)
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Names of columns as SQL has them."""
     return ", ".join(_quoted(column) for column in columns)
 
 
@@ -108,7 +123,8 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """A text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
 
 

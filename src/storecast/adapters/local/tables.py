@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from storecast import disk
-from storecast.adapters.local import scan, upkeep
+from storecast.adapters.local import rewrite, scan, upkeep
 from storecast.core.schema import Column, TableSpec
 from storecast.errors import Code, ConfigurationError, StorecastError, TableError
 
@@ -169,7 +170,10 @@ class LocalTables:
             if delete is not None and delete.num_rows:
                 raise ValueError("an append deletes nothing")
             return self._write(spec, table, rows, "append")
-        wanted = _checked_all(spec, table, rows)
+        first, rest = _divided(rows)
+        if rest is not None:
+            return self._rewrite(spec, table, _chained(rows.schema, first, rest), delete)
+        wanted = _checked_all(spec, table, first)
         gone = _marked_gone(spec, wanted.schema, delete)
         if wanted.num_rows + gone.num_rows == 0:
             return table.version()
@@ -181,6 +185,19 @@ class LocalTables:
                 _merge(spec, table, source, ranges)
             elif wanted.num_rows:
                 _write(table, wanted.to_reader(), "append")
+        return self._open(spec.name).version()
+
+    def _rewrite(
+        self, spec: TableSpec, table: DeltaTable, rows: Rows, delete: pa.Table | None
+    ) -> int:
+        """As ``merge``, for more rows than memory should hold: the whole table is written."""
+        folder, key = self._root / spec.name, spec.primary_key
+        stream = _Stream(spec, table, rows)
+        with _translated(spec.name, stream), rewrite.laid_down(folder, stream.reader()) as coming:
+            schema, files = _schema(table), scan.paths(table, folder)
+            merged = rewrite.merged(files, coming, schema, key, delete)
+            batches = (_cast(batch, schema) for batch in merged)
+            _write(table, pa.RecordBatchReader.from_batches(schema, batches), "overwrite")
         return self._open(spec.name).version()
 
     def _touched(self, spec: TableSpec, table: DeltaTable, source: pa.Table) -> list[str]:
@@ -441,9 +458,26 @@ def _checked(spec: TableSpec, schema: pa.Schema, batch: pa.RecordBatch) -> pa.Re
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _checked_all(spec: TableSpec, table: DeltaTable, rows: Rows) -> pa.Table:
+def _divided(rows: Rows) -> tuple[list[pa.RecordBatch], Iterator[pa.RecordBatch] | None]:
+    """As many batches as a merge may hold, and the rest; None where that is all."""
+    batches = iter(rows.to_batches(_BATCH) if isinstance(rows, pa.Table) else rows)
+    first, number = [], 0
+    for batch in batches:
+        first.append(batch)
+        number += batch.num_rows
+        if number > rewrite.MOST:
+            return first, batches
+    return first, None
+
+
+def _chained(
+    schema: pa.Schema, first: list[pa.RecordBatch], rest: Iterator[pa.RecordBatch]
+) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(schema, itertools.chain(first, rest))
+
+
+def _checked_all(spec: TableSpec, table: DeltaTable, batches: Sequence[pa.RecordBatch]) -> pa.Table:
     schema = _schema(table)
-    batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
     return pa.Table.from_batches([_checked(spec, schema, b) for b in batches], schema)
 
 

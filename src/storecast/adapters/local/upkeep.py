@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-import pyarrow as pa
 from deltalake import DeltaTable, WriterProperties
+
+from storecast.adapters.local import rewrite, scan
 
 FILE_BYTES: Final = 32 << 20
 """Size of the files that are written: a change rewrites a file whole."""
@@ -37,8 +38,7 @@ def writer() -> WriterProperties:
 
 def compact(table: DeltaTable) -> None:
     """Put small files together where there are many: one commit, or none."""
-    actions: pa.Table = pa.table(table.get_add_actions())
-    small = [size for size in actions["size_bytes"].to_pylist() if size < SMALL]
+    small = [size for size in scan.live(table)["size_bytes"].to_pylist() if size < SMALL]
     if len(small) > MANY:
         table.optimize.compact(
             target_size=_WHOLE, max_concurrent_tasks=1, writer_properties=writer()
@@ -59,6 +59,7 @@ def clean(table: DeltaTable, folder: Path, retention_days: int) -> None:
     )
     for path in gone:
         (folder / unquote(path)).unlink(missing_ok=True)
+    rewrite.clean(folder)
     yesterday = time.time() - _DAY
     for begun in (*folder.glob("*#*"), *folder.glob("_delta_log/*#*")):
         # What a killed write had begun: the library does not list it, so nothing else finds it.
