@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storecast.errors import Code, ContractError
-from storecast.ingestion.contract import Feed, Field, Kind, check
+from storecast.ingestion.contract import Feed, Field, Kind, check, rejected
 from storecast.ports import HOLDS_FLOATS, WRITTEN_ISO, Relation
 
 
@@ -330,16 +330,16 @@ def test_the_first_rule_broken_names_the_reason_and_the_row_is_kept_as_it_came()
         ("id",),
     )
     batch = pa.record_batch({"ID": ["1", None], "DIA": ["x", "2020-01-01"], "VALOR": ["é", "2"]})
-    rejected = check(batch, feed).rejected.to_pylist()
-    assert [r["reason_code"] for r in rejected] == ["DATE_NOT_ISO", "NULL_KEY"]
-    assert rejected[0]["raw_row"] == '{"ID": "1", "DIA": "x", "VALOR": "é"}'
-    assert rejected[0]["reason"] == (
+    refused = check(batch, feed).rejected.to_pylist()
+    assert [r["reason_code"] for r in refused] == ["DATE_NOT_ISO", "NULL_KEY"]
+    assert refused[0]["raw_row"] == '{"ID": "1", "DIA": "x", "VALOR": "é"}'
+    assert refused[0]["reason"] == (
         "lines.DIA, row ID = 1: The date is not written YYYY-MM-DD. Write it YYYY-MM-DD, in the "
         "source or in a `query:`; or name the way in which all dates are written there by "
         "`date_format:`."
     )
-    assert rejected[1]["reason"].startswith("lines.ID, row ID = null: A part of the key is null")
-    assert {r["table_name"] for r in rejected} == {"transactions"}
+    assert refused[1]["reason"].startswith("lines.ID, row ID = null: A part of the key is null")
+    assert {r["table_name"] for r in refused} == {"transactions"}
 
 
 def test_the_reason_says_the_format_and_names_the_row_by_its_whole_key() -> None:
@@ -360,3 +360,35 @@ def test_the_reason_says_the_format_and_names_the_row_by_its_whole_key() -> None
     batch = pa.record_batch({"LOJA": ["x"], "DIA": [good], "W": ["z"]})
     (reason,) = check(batch, feed).rejected["reason"].to_pylist()
     assert reason.endswith("Write it %d/%m/%Y %H:%M, such as 24/11/2003 18:05.")
+
+
+@pytest.mark.parametrize(
+    ("name", "watermark", "remedy"),
+    [
+        ("sales", False, "Name a watermark column, or remove the wrong rows."),
+        ("sales", True, "Give the row that holds a later watermark, or remove the wrong ones."),
+        ("stores", False, "Remove the wrong rows, in the source or by a `query:`."),
+    ],
+)
+def test_a_conflict_s_remedy_is_one_that_there_is(name: str, watermark: bool, remedy: str) -> None:
+    fields = [Field("id", "ID", Kind.KEY), *([Field("watermark", "W", Kind.TIMESTAMP)] * watermark)]
+    feed = Feed(name, "t", Relation("lines"), tuple(fields), ("id",))
+    rows = pa.record_batch({"ID": ["1"], "W": [None]})
+    (reason,) = rejected(rows, feed, [(Code.CONFLICTING_DUPLICATE, None)])["reason"].to_pylist()
+    assert reason.startswith("lines, row ID = 1: Rows of one key differ")
+    assert reason.endswith(remedy)
+
+
+@pytest.mark.parametrize("kind", [Kind.DATE, Kind.OPTIONAL_DATE, Kind.VERSION, Kind.TIMESTAMP])
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([2**63 - 1, -(2**63) + 1], pa.int64()).cast(pa.timestamp("us")),
+        pa.array([2**63 - 1, -(2**63) + 1], pa.int64()).cast(pa.timestamp("us", "UTC")),
+        pa.array([2**31 - 1, -(2**31) + 9], pa.int32()).cast(pa.date32()),
+    ],
+)
+def test_a_day_that_is_in_no_calendar(kind: Kind, array: pa.Array) -> None:
+    """Such as PostgreSQL's infinity, which Python cannot hold: rejected, and shown as it came."""
+    code = Code.TIMESTAMP_INVALID if kind is Kind.TIMESTAMP else Code.DATE_OUT_OF_RANGE
+    assert _checked(kind, array) == [code, code]

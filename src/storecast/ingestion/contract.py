@@ -190,7 +190,8 @@ def rejected(
     batch: pa.RecordBatch, feed: Feed, reasons: Sequence[tuple[Code, Field | None]]
 ) -> pa.RecordBatch:
     """Rows of the source, as they came, with the reason of each."""
-    found = [_plain(row) for row in batch.select(feed.sources).to_pylist()]
+    columns = [[_plain(value) for value in batch.column(name)] for name in feed.sources]
+    found = [dict(zip(feed.sources, row, strict=True)) for row in zip(*columns, strict=True)]
     rows = [json.dumps(row, ensure_ascii=False) for row in found]
     told = [
         _sentence(code, field, feed, row) for (code, field), row in zip(reasons, found, strict=True)
@@ -212,8 +213,13 @@ def no_rejected() -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in REJECTED], schema=REJECTED)
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v if v is None or isinstance(v, int | str) else str(v) for k, v in row.items()}
+def _plain(value: pa.Scalar) -> int | str | None:
+    """As JSON has it; a day that Python has none of, such as PostgreSQL's infinity, as Arrow."""
+    try:
+        plain = value.as_py()
+    except (OverflowError, ValueError):
+        return str(value.cast(pa.string()))
+    return plain if plain is None or isinstance(plain, int | str) else str(plain)
 
 
 _LONGEST: Final = 40

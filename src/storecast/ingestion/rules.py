@@ -224,9 +224,9 @@ def timestamps(column: pa.Array, written: Written) -> Conversion:
         # datetime2(7) is finer than a microsecond: the rest is cut.
         instants = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
         instants = instants if kind.tz is not None else pc.assume_timezone(instants, "UTC")
-        return instants.cast(INSTANT), _no_codes(len(column))
+        return _within_the_calendar(instants.cast(INSTANT))
     if pa.types.is_date(kind):
-        return column.cast(pa.timestamp("us")).cast(INSTANT), _no_codes(len(column))
+        return _within_the_calendar(column.cast(pa.timestamp("us"), safe=False).cast(INSTANT))
     form = written.dates
     if not (_is_text(kind) or (form is not None and pa.types.is_integer(kind))):
         raise _wrong_type(kind, "a timestamp, a date, or text YYYY-MM-DD hh:mm:ss")
@@ -234,6 +234,17 @@ def timestamps(column: pa.Array, written: Written) -> Conversion:
         _written_instants if form is None else lambda values: _instants_in_format(values, form),
         column.cast(pa.string()),
     )
+
+
+_EARLIEST, _LATEST = (
+    pa.scalar(instant.replace(tzinfo=UTC), INSTANT) for instant in (datetime.min, datetime.max)
+)
+
+
+def _within_the_calendar(instants: pa.Array) -> Conversion:
+    """Instants of the years 1 to 9999: PostgreSQL's infinity, for one, is none of them."""
+    beyond = pc.or_(pc.less(instants, _EARLIEST), pc.greater(instants, _LATEST))
+    return instants, _codes(len(instants), (beyond, Code.TIMESTAMP_INVALID))
 
 
 def _instants_in_format(text: pa.StringArray, written: DateFormat) -> Conversion:
