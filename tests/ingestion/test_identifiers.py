@@ -88,6 +88,28 @@ def test_of_two_relations_one_that_ignores_case_is_enough(chain: Chain) -> None:
     assert result.stores_without_row_examples == ("loja",)
 
 
+def test_what_the_tables_have_counts_where_only_new_rows_come(chain: Chain) -> None:
+    new = "2020-03-01 00:00:00"
+    del chain.sales["reconcile"]
+    columns = ["id", "store TEXT COLLATE NOCASE", *LINES[2:]]
+    rows = [("x1", "loja", DAY, 1, "2020-01-10 00:00:00"), ("x0", "y", DAY, 1, new)]
+    chain.table("lines", columns, rows)
+    ingest(chain.project())
+    for other in ("LOJA", "loja "):
+        chain.table("lines", columns, [*rows, ("x2", other, DAY, 1, new)])
+        with pytest.raises(ContractError) as caught:
+            ingest(chain.project())
+        assert caught.value.code is Code.IDENTIFIERS_COLLIDE
+        assert repr("loja") in caught.value.message
+        assert repr(other) in caught.value.message
+        assert "storecast ingest --full" in str(caught.value.next_step)
+    # The source writes it in one way by now: the old row has the new name, and its old watermark.
+    mended = [("x1", "LOJA", *rows[0][2:]), ("x2", "LOJA", DAY, 1, new)]
+    chain.table("lines", columns, mended)
+    ingest(chain.project(), full=True)
+    assert {r[0] for r in chain.read("sales", "store_id")} == {"LOJA"}
+
+
 def test_a_column_is_asked_about_few_pairs_and_those_of_case_first() -> None:
     stores = {f"{c}{n}" for n in range(50) for c in "aAáÁ"}
     asked: list[tuple[str, str]] = []

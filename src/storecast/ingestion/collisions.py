@@ -36,9 +36,16 @@ def refuse(
         SourceError: as ``Source.calls_equal``.
     """
     found = {feed: _stores(bench, name) for feed, name in staged if "store_id" in feed.schema.names}
-    everywhere = sorted(set(known).union(*found.values()))
-    _refuse_spaces(everywhere)
-    _refuse_equal_to_the_source(source, found, everywhere)
+    came: set[str] = set().union(*found.values())
+    everywhere = sorted(came.union(known))
+    try:
+        _refuse_spaces(everywhere)
+        _refuse_equal_to_the_source(source, found, everywhere)
+    except ContractError as fault:
+        if len(came) < len(everywhere):
+            # The other may be of rows that were corrected and did not come.
+            fault.next_step = f"{fault.next_step}; once that is done, `storecast ingest --full`"
+        raise
 
 
 def _stores(bench: Workbench, name: str) -> set[str]:

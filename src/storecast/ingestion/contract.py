@@ -242,12 +242,19 @@ _REMEDIES: Final = {
     Code.IDENTIFIER_INVALID: "remove line ends, tabs and the like from the identifier",
     Code.CONFLICTING_DUPLICATE: "name a watermark column, or remove the wrong rows",
 }
+_REMEDY_OF_CONFLICT: Final = {
+    (True, True): "give the row that holds a later watermark, or remove the wrong ones",
+    (False, False): "remove the wrong rows, in the source or by a `query:`",
+}
+"""By whether the rows are sales, and whether they have a watermark."""
 
 
 def _sentence(code: Code, field: Field | None, feed: Feed, row: Mapping[str, Any]) -> str:
     """Where, of which row, what rule, what remedy."""
     where = f"{feed.relation}.{field.source}" if field is not None else str(feed.relation)
     rule, remedy = code.description, _REMEDIES[code]
+    if code is Code.CONFLICTING_DUPLICATE:
+        remedy = _REMEDY_OF_CONFLICT.get((feed.name == "sales", feed.watermark), remedy)
     if field is not None and field.date_format is not None:
         example = DateFormat.of(field.date_format).example
         form = f"{field.date_format}, such as {example}"
