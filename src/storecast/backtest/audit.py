@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import polars as pl
@@ -40,6 +41,8 @@ Walk = Callable[["History"], pl.DataFrame]
 Status = Literal["passed", "leaking", "unmoved", "unrepeatable", "unproven"]
 ATTRIBUTES_OF_TODAY: Final = "attributes_of_today"
 TOGETHER: Final = "several_together"
+_SHORT: Final = 0.5
+"""Seconds below which a walk is not worth a process."""
 _KEYS: Final = ["model", "store_id", "date"]
 _EVERY: Final = (ATTRIBUTES_OF_TODAY, *KINDS)
 """In the order in which several are changed: who ended is asked before closures are altered."""
@@ -191,6 +194,7 @@ def audit(
     each: bool = False,
     attributes: tuple[str, ...] | None = None,
     compute: Compute | None = None,
+    light: bool = False,
     scratch: Path | None = None,
 ) -> list[Finding]:
     """Audit the models of a road at a cutoff.
@@ -202,6 +206,8 @@ def audit(
         each: alter and delete each kind alone as well, not only where all together leak.
         attributes: those without versions that tell of today; None: as ``suspects`` finds them.
         compute: where the roads are walked; None: here.
+        light: walk the first road here, and the others too if that took less time than the start
+            of processes would.
         scratch: for temporary files.
 
     Returns:
@@ -214,8 +220,7 @@ def audit(
 
         def walked(trials: Iterable[_Trial]) -> dict[_Trial, _Walked]:
             tasks = [_Task(folder, road, cutoff, attributes, trial) for trial in trials]
-            ran = (compute or Inline()).run_tasks(_walk, tasks)
-            return {task.trial: result for task, result in ran}
+            return {task.trial: result for task, result in _ran(tasks, compute, light=light)}
 
         try:
             return _found(walked, cutoff, each=each)
@@ -294,6 +299,20 @@ def _same(one: History, other: History) -> bool:
         if a is None or b is None or a.columns != b.columns or not a.equals(b):
             return False
     return True
+
+
+def _ran(
+    tasks: Sequence[_Task], compute: Compute | None, *, light: bool
+) -> Iterator[tuple[_Task, _Walked]]:
+    rest, took = list(tasks), 0.0
+    if light:
+        began = monotonic()
+        first = rest.pop(0)
+        yield first, _walk(first)
+        took = monotonic() - began
+    elsewhere = compute is not None and (not light or took > _SHORT)
+    runner = compute if compute is not None and elsewhere else Inline()
+    yield from runner.run_tasks(_walk, rest)
 
 
 Walks = Callable[[Iterable[_Trial]], dict[_Trial, _Walked]]

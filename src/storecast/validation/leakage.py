@@ -221,6 +221,7 @@ class _Asker:
                 each=before == "all",
                 attributes=self.attributes,
                 compute=self.project.compute,
+                light=all(create(recipe).stateless for recipe in recipes),
                 scratch=self.project.scratch(),
             )
         self.run.progress(text, len(cutoffs), len(cutoffs))
