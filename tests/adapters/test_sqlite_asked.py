@@ -63,7 +63,7 @@ def test_a_span_gives_its_days_and_what_is_no_day(tmp_path: Path, value: Any, co
         assert list(source.read(Relation("t"), ["loja"], Span("dia")))
 
 
-@pytest.mark.parametrize(("w", "comes"), [(None, True), ("", True), ("x", False), (0, False)])
+@pytest.mark.parametrize(("w", "comes"), [(None, True), ("", False), ("x", False), (0, False)])
 def test_a_span_gives_what_is_null_elsewhere(tmp_path: Path, w: Any, comes: bool) -> None:
     source = _database(tmp_path, [("1", "2020-01-01", 1, w)])
     with closing(source):
