@@ -224,8 +224,10 @@ def test_many_batches(server: tds.Server, opened: Opened) -> None:
 # ---------------------------------------------------------------------- names and statements
 
 
-@pytest.mark.parametrize("name", ["VENDAS", "vendas", "dbo.VENDAS", "[dbo].[VENDAS]", "dbo.[Vendas]",
-                                  "vendas.dbo.VENDAS", "VENDAS.DBO.vendas"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    ["VENDAS", "vendas", "dbo.VENDAS", "[dbo].[VENDAS]", "dbo.[Vendas]", "VENDAS.DBO.vendas"],
+)
 def test_a_table_by_any_of_its_names(server: tds.Server, opened: Opened, name: str) -> None:
     has_table(server, [("a]b", "int")], [(5,)])
     (batch,) = opened().read(Relation(name), ["a]b"])

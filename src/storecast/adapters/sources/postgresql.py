@@ -116,7 +116,7 @@ class PostgresqlSource:
         self, statement: str, relation: Relation, parameters: Sequence[str] | None = None
     ) -> Iterator[Any]:
         """A cursor after the statement."""
-        errors = (OSError, _driver().Error)
+        errors = (OSError, pa.ArrowException, _driver().Error)
         connection = self._opened()
         try:
             with connection.cursor() as cursor:

@@ -20,7 +20,7 @@ NUMBERS: Final = ("int2", "int4", "int8", "numeric", "money", "float4", "float8"
 _TEXTS = ("text", "varchar", "bpchar", "citext", "name")
 _AS_THEY_ARE = frozenset(
     ("text", "varchar", "bpchar", "name", "char", "int2", "int4", "int8", "numeric", "float4",
-     "float8", "date", "timestamp", "timestamptz", "bool", "bytea", "time")
+     "float8", "bool", "bytea", "time")
 )  # fmt: skip
 
 BEGINNING: Final = (
@@ -48,6 +48,13 @@ def reading(
 
 def _value(name: str, kind: str) -> str:
     column = f"r.{quoted(name)}"
+    if kind in DAYS:
+        # Infinity, and years that no calendar of ours has, become the last and first day of it.
+        return (
+            f"CASE WHEN {column} >= DATE '10000-01-01' THEN DATE '9999-12-31' "
+            f"WHEN {column} < DATE '0001-01-01' THEN DATE '0001-01-01' ELSE {column} END "
+            f"AS {quoted(name)}"
+        )
     if kind in _AS_THEY_ARE:
         return column
     return f"{column}::{'numeric' if kind == 'money' else 'text'} AS {quoted(name)}"

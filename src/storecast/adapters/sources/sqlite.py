@@ -129,7 +129,7 @@ class SqliteSource:
         relation: Relation | None = None,
     ) -> Iterator[Any]:
         """A cursor after the statement; all of them see the database at one moment."""
-        errors = (OSError, _driver_error())
+        errors = (OSError, pa.ArrowException, _driver_error())
         connection = self._opened()
         try:
             with connection.cursor() as cursor:
