@@ -121,6 +121,15 @@ def test_attributes_without_versions_are_said_to_be_of_today():
     assert "as it is now" in notice
 
 
+def test_a_leak_and_a_benchmark_are_said_aloud():
+    (leak,) = said(tables(), leaking=("trees", "nets")).notices
+    assert "trees" in leak
+    assert "nets" in leak
+    (benchmark,) = said(tables(), by_series_end=True).notices
+    assert "own end" in benchmark
+    assert "próprio fim" in said(tables(), locale="pt-BR", by_series_end=True).notices[0]
+
+
 def test_a_forced_model_is_not_given_anothers_accuracy():
     notices = said(tables(), model="stranger").notices
     assert any("stranger" in n and "did not test" in n for n in notices)

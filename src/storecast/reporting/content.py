@@ -19,7 +19,8 @@ class Setting:
 
     ``model`` is the name of the validated recipe behind the forecast, None where unknown;
     ``failure`` says why the champion failed in the newest forecast run, whose forecast is
-    ``forecast_id``.
+    ``forecast_id``. ``leaking`` names the models that the leak audit failed; ``by_series_end``
+    says that the validation is a benchmark.
     """
 
     project: str
@@ -38,6 +39,8 @@ class Setting:
     validation_id: str | None = None
     perfect_foresight: tuple[str, ...] = ()
     timeless: tuple[str, ...] = ()
+    leaking: tuple[str, ...] = ()
+    by_series_end: bool = False
     failure: str | None = None
     forecast_id: str | None = None
 

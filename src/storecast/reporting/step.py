@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from storecast import runs
+from storecast.backtest.audit import Verdict
+from storecast.core.alignment import SERIES_END
 from storecast.history import load_history
 from storecast.reporting.assembly import assemble
 from storecast.reporting.content import Content, Setting, Tables
@@ -111,6 +113,8 @@ def _setting(project: Project, run: Run) -> Setting:
         forecast_id=_detail(forecast, "forecast_id"),
         perfect_foresight=tuple(_details(validated).get("perfect_foresight") or ()),
         timeless=tuple(_details(validated).get("timeless") or ()),
+        leaking=_leaking(_details(validated)),
+        by_series_end=_details(validated).get("align") == SERIES_END,
     )
 
 
@@ -125,6 +129,11 @@ def _model(project: Project) -> str | None:
     same = [row for row in deployed if _detail(row, "model_version") == version]
     rows = same or deployed
     return _detail(rows[-1], "model") if rows else None
+
+
+def _leaking(validated: Mapping[str, Any]) -> tuple[str, ...]:
+    verdicts = (validated.get("audit") or {}).get("verdicts", {})
+    return tuple(name for name, plain in verdicts.items() if Verdict.from_dict(plain).failed)
 
 
 def _details(row: Mapping[str, Any] | None) -> Mapping[str, Any]:

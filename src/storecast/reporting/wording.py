@@ -162,6 +162,10 @@ def _notices(say: Wording, content: Content) -> Iterator[str]:
         yield say.say("notice_foresight", columns=say.listed(list(setting.perfect_foresight)))
     if setting.timeless:
         yield say.say("notice_timeless", columns=say.listed(list(setting.timeless)))
+    if setting.leaking:
+        yield say.say("notice_leak", models=say.listed(list(setting.leaking)))
+    if setting.by_series_end:
+        yield say.say("notice_series_end")
 
 
 def _forecast_notices(say: Wording, content: Content, found: Outlook) -> Iterator[str]:
