@@ -16,12 +16,19 @@ from storecast.errors import Code, ModelError
 from .chains import FIRST, history, recipe
 
 CUTOFF = FIRST + timedelta(days=199)
-KINDS = ("seasonal_naive", "local_level", "lightgbm")
+TINY = {"max_steps": 4, "patience": 0, "input_chunk_length": 14}
+KINDS: dict[str, dict[str, object]] = {
+    "seasonal_naive": {},
+    "local_level": {},
+    "theta": {},
+    "lightgbm": {"n_estimators": 5},
+    "nbeats": {**TINY, "layer_widths": 8},
+    "tft": {**TINY, "hidden_size": 4, "num_attention_heads": 1},
+}
 
 
 def fitted(kind: str) -> UnifiedForecaster:
-    parameters = {"n_estimators": 5} if kind == "lightgbm" else {}
-    return UnifiedForecaster.fit(recipe(kind, **parameters), history(), CUTOFF, None)
+    return UnifiedForecaster.fit(recipe(kind, **KINDS[kind]), history(), CUTOFF, None)
 
 
 @pytest.fixture(scope="module")

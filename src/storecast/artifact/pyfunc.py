@@ -39,7 +39,16 @@ NO_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 """MLflow draws a bar on standard error for each artefact unless this says false."""
 _LOADER = Path(__file__).with_name("loader.py")
 _NEEDED = ("storecast", "mlflow", "numpy", "pandas", "polars", "pyarrow", "holidays")
-_NEEDED_BY = {"lightgbm": ("lightgbm", "scikit-learn"), "xgboost": ("xgboost", "scikit-learn")}
+_NEURAL = ("darts", "torch", "pytorch-lightning", "safetensors", "scikit-learn")
+_NEEDED_BY = {
+    "lightgbm": ("lightgbm", "scikit-learn"),
+    "xgboost": ("xgboost", "scikit-learn"),
+    "ets": ("statsforecast",),
+    "theta": ("statsforecast",),
+    "nbeats": _NEURAL,
+    "tft": _NEURAL,
+    "darts": (*_NEURAL, "statsforecast"),
+}
 _ALSO_NAMED = {"xgboost": "xgboost-cpu"}
 """The same module in another distribution: named where that is the one installed."""
 
@@ -292,5 +301,6 @@ def _requirements(kind: str) -> list[str]:
 def _pinned(name: str) -> str:
     for distribution in (_ALSO_NAMED.get(name, name), name):
         with suppress(PackageNotFoundError):
-            return f"{distribution}=={version(distribution)}"
+            # without the local part: no index has torch 2.13.0+cpu under that name
+            return f"{distribution}=={version(distribution).partition('+')[0]}"
     return name

@@ -141,6 +141,9 @@ class Pretrained(Network):
     def _reads(self, kind: str) -> int:  # noqa: ARG002 - all the same to it
         return 512
 
+    def _asked_on(self) -> str:
+        return self.recipe.accelerator
+
     def _loaded(self, folder: Path) -> None:
         """Build the network and read its weights from ``folder``, which Darts does at a fit."""
         from storecast.models.torch_bridge import quantile_likelihood

@@ -190,7 +190,7 @@ class Network:
             batch = windows.batch(np.arange(count), np.full(count, windows.periods))
             awake = ~past.stores.get_column("dormant").to_numpy()
             unit = (batch.scale * awake)[:, None, None]
-            told = np.sort(ask(self._model, batch), axis=2) * unit
+            told = np.sort(ask(self._model, batch, self._asked_on()), axis=2) * unit
             told[np.isnan(matrix.values).all(axis=1)] = np.nan
         return spread(told, self._levels, matrix, future, past.rules)
 
@@ -264,6 +264,14 @@ class Network:
     def _reads(self, kind: str) -> int:
         """How many periods a window reads at most, where no parameter says so."""
         return _READ[kind]
+
+    def _asked_on(self) -> str:
+        """Which accelerator forecasts.
+
+        A small network is asked on the processor, wherever it was taught: so its forecasts are
+        the same to the bit with a GPU and without.
+        """
+        return "cpu"
 
     def _schooling(self) -> Schooling:
         from storecast.models.torch_bridge import Schooling

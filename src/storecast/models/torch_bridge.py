@@ -223,9 +223,11 @@ class BestStep(lightning.Callback):  # type: ignore[misc]  # mypy does not follo
         trainer.should_stop = trainer.should_stop or self._since >= self._patience
 
 
-def ask(model: Any, batch: Batch, where: str = "cpu") -> Floats:
+def ask(model: Any, batch: Batch, accelerator: str = "cpu") -> Floats:
     """B × H × Q forecasts in the windows' units, Q being 1 for a model without quantiles."""
-    network = model.model
+    network, where = model.model, "cpu"
+    if device(accelerator) == "gpu":
+        where = "cuda" if torch.cuda.is_available() else "mps"
     told = {k: v for k, v in _fields(batch).items() if k != "sample_weight"}
     told["future_target"] = None
     parts = []
