@@ -79,6 +79,26 @@ def test_a_corrected_row_moves_and_a_vanished_one_goes(chain: Chain) -> None:
     assert chain.read("sales") == [("b", week, Decimal(5)), ("c", week, Decimal(4))]
 
 
+def test_a_table_of_which_much_changes_is_written_anew(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storecast.ingestion.changes._MUCH", 1)
+    chain.lines(*((f"x{i}", "a", "2020-01-06", 1, OLD) for i in range(5)))
+    before = ingest(chain.project()).tables["transactions"]
+    rows = [(f"x{i}", "b", "2020-01-13", 2, NEW) for i in range(1, 6)]
+    chain.lines(*rows, ("x0", "z", "2020-01-06", 9, None))
+    # Another name is another configuration: everything is read, and a newer row holds.
+    chain.sales["from"] = "main.lines"
+    result = ingest(chain.project())
+    assert (result.rows_updated, result.rows_inserted, result.rows_unchanged) == (4, 1, 1)
+    assert chain.project().tables.history("transactions")[0]["operation"] == "WRITE"
+    assert chain.read("sales") == [
+        ("a", date(2020, 1, 12), Decimal(1)), ("b", date(2020, 1, 19), Decimal(10)),
+    ]  # fmt: skip
+    assert len(chain.read("transactions")) == 6
+    assert runs.read_table(chain.project(), "transactions", before).num_rows == 5
+
+
 def test_an_older_version_never_overwrites_a_newer(chain: Chain) -> None:
     chain.lines(("x1", "a", "2020-01-06", 9, NEW), ("x2", "a", "2020-01-06", 1, NEW))
     ingest(chain.project())

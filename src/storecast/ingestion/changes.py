@@ -13,6 +13,9 @@ from storecast.ingestion.merge import Change, Unique, difference
 from storecast.ingestion.staging import Staged
 from storecast.runs import Run
 
+_MUCH = 1_000_000
+"""Changed rows above which a table is written anew."""
+
 
 @dataclass
 class Changes:
@@ -28,6 +31,7 @@ class Changes:
     specs: Mapping[str, TableSpec]
     tables: dict[str, Change] = field(default_factory=dict)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    _contents: dict[str, str] = field(default_factory=dict, repr=False)
 
     def find(self, name: str, wanted: str) -> Change:
         """Compare the bench's table ``wanted`` with the table ``name``, whole.
@@ -36,7 +40,7 @@ class Changes:
             ContractError: ROWS_DO_NOT_BALANCE.
         """
         change = self.compare(name, wanted)
-        self.accept(change)
+        self.accept(change, wanted)
         return change
 
     def compare(
@@ -62,14 +66,20 @@ class Changes:
             self.bench, self.specs[name], wanted, target, newer_holds=newer_holds, columns=columns
         )
 
-    def accept(self, change: Change) -> None:
+    def accept(self, change: Change, content: str | None = None) -> None:
         """Take a change that ``commit`` will make.
+
+        Args:
+            change: what becomes of its table.
+            content: the bench's table of all rows that the table will have, where there is one.
 
         Raises:
             ContractError: ROWS_DO_NOT_BALANCE.
         """
         equations.rows_of_table(change)
         self.tables[change.spec.name] = change
+        if content is not None:
+            self._contents[change.spec.name] = content
 
     def count(self, staged: Staged, rows: Unique, change: Change | None) -> dict[str, int]:
         """Note what became of a feed's rows; ``change`` is None where no table has its grain."""
@@ -96,24 +106,33 @@ class Changes:
             change = self.tables[name]
             if change.nothing and self.run.has(name):
                 continue
-            first = change.before == 0
-            rows = self.bench.stream(self._rows(change))
-            gone = None
-            if change.deleted:
-                rows = rows.read_all()
-                gone = self.bench.rows(
-                    f"SELECT {listed(change.spec.primary_key)} FROM {change.name} "
-                    "WHERE row__change = 'deleted'"
-                )
-            self.run.commit(change.spec, rows, gone, append=first)
+            self._commit(change)
         self.run.progress("writing the tables", len(names), len(names))
 
-    def _rows(self, change: Change) -> str:
+    def _commit(self, change: Change) -> None:
+        content = self._contents.get(change.spec.name)
+        touched = change.inserted + change.updated + change.deleted
+        if content is not None and change.before and touched > _MUCH:
+            # A merge holds all that it changes in memory; a stream does not.
+            self.run.replace(change.spec, self.bench.stream(self._rows(change, content)))
+            return
+        rows = self.bench.stream(self._rows(change))
+        gone = None
+        if change.deleted:
+            rows = rows.read_all()
+            gone = self.bench.rows(
+                f"SELECT {listed(change.spec.primary_key)} FROM {change.name} "
+                "WHERE row__change = 'deleted'"
+            )
+        self.run.commit(change.spec, rows, gone, append=change.before == 0)
+
+    def _rows(self, change: Change, content: str | None = None) -> str:
         spec = change.spec
         stamps = {
             "ingested_at": f"CAST('{self.run.started_at.isoformat()}' AS TIMESTAMPTZ)",
             "run_id": f"'{self.run.run_id}'",
         }
         columns = ", ".join(f"{stamps[c]} AS {c}" if c in stamps else quoted(c) for c in spec.names)
-        where = "TRUE" if change.whole else "row__change IN ('inserted', 'updated')"
-        return f"SELECT {columns} FROM {change.name} WHERE {where}"
+        if content is not None or change.whole:
+            return f"SELECT {columns} FROM {content or change.name}"
+        return f"SELECT {columns} FROM {change.name} WHERE row__change IN ('inserted', 'updated')"

@@ -73,7 +73,7 @@ def merge(
     )
     final = wanted = settled(bench, main, own.name)
     if "transactions" in changes.specs:
-        changes.accept(main)
+        changes.accept(main, final)
         # A row that holds its place may lie on a day that did not come with this reading.
         label_periods(bench, [final], frequency)
         wanted = _aggregated(bench, final)
@@ -81,7 +81,7 @@ def merge(
     if "transactions" in changes.specs or wanted != final:
         changes.find("sales", wanted)
     else:
-        changes.accept(main)
+        changes.accept(main, final)
     equations.rows_of_feed(staged, changes.count(staged, own, main))
     equations.amounts(bench, staged, own, main, wanted)
     return After(
