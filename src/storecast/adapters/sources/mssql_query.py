@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _PIECE = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"(?:[^"]|"")*"|\[(?:[^\]]|\]\])*\]"""
+    r"""--[^\n]*|/\*.*?\*/|/\*|'(?:[^']|'')*'|"(?:[^"]|"")*"|\[(?:[^\]]|\]\])*\]"""
     r"""|[^\W\d][\w@\#$]*|\S""",
     re.DOTALL,
 )
@@ -83,7 +83,9 @@ def _top_level(query: str) -> Iterator[tuple[str, int]]:
     depth, ended = 0, False
     for found in _PIECE.finditer(query):
         piece = found.group()
-        if piece.startswith(("--", "/*")) and len(piece) > 1:
+        if piece == "/*":
+            raise NotOneSelectError("the comment /* has no end")
+        if piece.startswith(("--", "/*")):
             continue
         if ended and piece != ";":
             raise NotOneSelectError("it is more than one statement")
