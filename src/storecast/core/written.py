@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
-from typing import Any, Final, Self
+from functools import cached_property, lru_cache
+from typing import Any, Final
 
 _DIGITS: Final = {
     "d": ("day", 1, 2),
@@ -44,8 +45,9 @@ class DateFormat:
     text: str
     _pattern: re.Pattern[str]
 
-    @classmethod
-    def of(cls, text: str) -> Self:
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(text: str) -> DateFormat:
         """The format that ``text`` names.
 
         Raises:
@@ -58,7 +60,7 @@ class DateFormat:
             _piece(piece, pieces[i - 1] if i else "", pieces[i + 1] if i + 1 < len(pieces) else "")
             for i, piece in enumerate(pieces)
         )
-        return cls(text, re.compile(pattern, re.ASCII))
+        return DateFormat(text, re.compile(pattern, re.ASCII))
 
     def read(self, text: str) -> datetime | None:
         """The instant that ``text`` says, with its offset where it has one.
@@ -69,7 +71,7 @@ class DateFormat:
         found = self._pattern.fullmatch(text)
         return None if found is None else _instant(found.groupdict())
 
-    @property
+    @cached_property
     def example(self) -> str:
         """The 24th of November 2003, 18:05:09, written so; for messages."""
         parts = {
@@ -166,4 +168,6 @@ def _zone(text: str | None) -> timezone | None:
 
 def visible(text: str) -> str:
     """``text`` with what cannot be seen, or would command a terminal, as Python escapes it."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

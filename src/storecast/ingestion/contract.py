@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
@@ -190,11 +190,16 @@ def rejected(
     batch: pa.RecordBatch, feed: Feed, reasons: Sequence[tuple[Code, Field | None]]
 ) -> pa.RecordBatch:
     """Rows of the source, as they came, with the reason of each."""
-    columns = [[_plain(value) for value in batch.column(name)] for name in feed.sources]
-    found = [dict(zip(feed.sources, row, strict=True)) for row in zip(*columns, strict=True)]
-    rows = [json.dumps(row, ensure_ascii=False) for row in found]
+    sources = feed.sources
+    columns = {name: _plain(batch.column(name)) for name in sources}
+    rows = [
+        json.dumps(dict(zip(sources, row, strict=True)), ensure_ascii=False)
+        for row in zip(*columns.values(), strict=True)
+    ]
+    parts = {reason: _sentence(*reason, feed) for reason in dict.fromkeys(reasons)}
     told = [
-        _sentence(code, field, feed, row) for (code, field), row in zip(reasons, found, strict=True)
+        f"{parts[reason][0]}, row {name}: {parts[reason][1]}"
+        for reason, name in zip(reasons, _named(feed, columns), strict=True)
     ]
     return pa.RecordBatch.from_arrays(
         [
@@ -213,13 +218,20 @@ def no_rejected() -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in REJECTED], schema=REJECTED)
 
 
-def _plain(value: pa.Scalar) -> int | str | None:
+def _plain(column: pa.Array) -> list[int | str | None]:
     """As JSON has it; a day that Python has none of, such as PostgreSQL's infinity, as Arrow."""
     try:
-        plain = value.as_py()
+        values = column.to_pylist()
+    except (OverflowError, ValueError):
+        values = [_one(value) for value in column]
+    return [v if v is None or isinstance(v, int | str) else str(v) for v in values]
+
+
+def _one(value: pa.Scalar) -> Any:
+    try:
+        return value.as_py()
     except (OverflowError, ValueError):
         return str(value.cast(pa.string()))
-    return plain if plain is None or isinstance(plain, int | str) else str(plain)
 
 
 _LONGEST: Final = 40
@@ -249,26 +261,27 @@ _REMEDY_OF_CONFLICT: Final = {
 """By whether the rows are sales, and whether they have a watermark."""
 
 
-def _sentence(code: Code, field: Field | None, feed: Feed, row: Mapping[str, Any]) -> str:
-    """Where, of which row, what rule, what remedy."""
+def _sentence(code: Code, field: Field | None, feed: Feed) -> tuple[str, str]:
+    """Where, and what rule and what remedy; between them stands which row."""
     where = f"{feed.relation}.{field.source}" if field is not None else str(feed.relation)
     rule, remedy = code.description, _REMEDIES[code]
     if code is Code.CONFLICTING_DUPLICATE:
         remedy = _REMEDY_OF_CONFLICT.get((feed.name == "sales", feed.watermark), remedy)
     if field is not None and field.date_format is not None:
-        example = DateFormat.of(field.date_format).example
-        form = f"{field.date_format}, such as {example}"
+        form = f"{field.date_format}, such as {DateFormat.of(field.date_format).example}"
         if code is Code.DATE_NOT_IN_FORMAT:
             rule = f"The date is not written {form}."
         elif code is Code.TIMESTAMP_INVALID:
             remedy = f"write it {form}"
-    return f"{where}, row {_named(feed, row)}: {rule} {remedy[0].upper()}{remedy[1:]}."
+    return where, f"{rule} {remedy[0].upper()}{remedy[1:]}."
 
 
-def _named(feed: Feed, row: Mapping[str, Any]) -> str:
-    """The row by its key: ``id = 17``."""
+def _named(feed: Feed, columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """Each row by its key: ``id = 17``."""
     sources = {f.name: f.source for f in feed.fields}
-    return ", ".join(f"{sources[k]} = {_short(row[sources[k]])}" for k in feed.key)
+    key = [sources[name] for name in feed.key]
+    for values in zip(*(columns[source] for source in key), strict=True):
+        yield ", ".join(f"{s} = {_short(v)}" for s, v in zip(key, values, strict=True))
 
 
 def _short(value: Any) -> str:
