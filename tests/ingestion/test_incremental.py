@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storecast import runs
+from storecast.adapters.sources.files import FilesSource
 from storecast.errors import Code, ContractError, StorecastError
 from storecast.ingestion import bench, extent, reconcile
 from storecast.ingestion.step import IngestResult, ingest
@@ -348,6 +349,24 @@ def test_what_was_realised_changes_without_a_sale(chain: Chain) -> None:
     assert chain.read("sales", "sales", "n") == [
         (Decimal(1), 6.0), (Decimal(1), None), (Decimal(2), None),
     ]  # fmt: skip
+
+
+def test_a_row_that_comes_between_two_readings_is_taken_once(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files have no state: the row was not there when the watermark was asked for."""
+    rows = [("x1", "a", "2020-01-06", "1", _at(1)), ("x2", "b", "2020-01-06", "2", _at(9))]
+    _write(chain, rows, "files")
+    ingest(chain.project())
+    _write(chain, rows[1:], "files")
+
+    def comes(*_: Any) -> None:
+        _write(chain, [rows[1], ("x3", "a", "2020-01-06", "5", _at(10))], "files")
+
+    monkeypatch.setattr(FilesSource, "tally", comes)
+    result = ingest(chain.project())
+    assert _counts(result) == (2, 1, 0, 1, 0, 1)
+    assert chain.read("transactions", "id") == [("x2",), ("x3",)]
 
 
 # ---------------------------------------------------------------------- the quarantine
