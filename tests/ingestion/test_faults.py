@@ -134,6 +134,21 @@ def test_a_kill_at_each_commit_restore_and_compaction(
     assert list(chain.project().scratch().iterdir()) == []
 
 
+def test_what_a_killed_run_wrote_and_the_source_has_no_more(tmp_path: Path) -> None:
+    chain = Chain(tmp_path)
+    _first(chain)
+    ingest(chain.project())
+    before = _content(chain)
+    _second(chain)
+    assert children.exit_code(children.killed_after, tmp_path, 4, False) == -signal.SIGKILL
+    _first(chain)
+    ingest(chain.project())
+    assert _content(chain) == before
+    # Of the files too: whatever else reads them sees the newest version.
+    for name, version in runs.named_versions(chain.project()).items():
+        assert chain.project().tables.version(name) == version
+
+
 @pytest.mark.slow
 @_of(FIRST, INCREMENTAL)
 def test_kills_at_any_time(tmp_path: Path, undisturbed: Undisturbed) -> None:
