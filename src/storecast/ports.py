@@ -46,6 +46,11 @@ class SourceColumn:
     kind: str = "unknown"
     fixed_width: bool = False
 
+    @property
+    def is_row_version(self) -> bool:
+        """Whether it is SQL Server's rowversion, also called timestamp, which is no time."""
+        return self.kind == "unknown" and self.type_name in ("rowversion", "timestamp")
+
 
 @dataclass(frozen=True)
 class Span:

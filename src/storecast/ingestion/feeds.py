@@ -165,6 +165,8 @@ def checked(feeds: Feeds, source: Source) -> Feeds:
         for field in feed.fields:
             if field.kind is Kind.IDENTIFIER and columns[field.source].kind == "float":
                 raise _float(feed, field, columns[field.source])
+            if field.kind is Kind.TIMESTAMP and columns[field.source].is_row_version:
+                raise _row_version(feed, field, columns[field.source])
         fields = tuple(replace(f, fixed_width=columns[f.source].fixed_width) for f in feed.fields)
         return replace(feed, fields=fields)
 
@@ -221,4 +223,16 @@ def _float(feed: Feed, field: Field, column: SourceColumn) -> ContractError:
         expected="text, an integer, or a decimal without decimal places",
         found=column.type_name,
         next_step="keep the column as text in the source, or CAST it in a view or `query:`",
+    )
+
+
+def _row_version(feed: Feed, field: Field, column: SourceColumn) -> ContractError:
+    return ContractError(
+        Code.COLUMN_TYPE_INVALID,
+        f"{feed.relation}.{field.source} is a {column.type_name}, which numbers changes and says "
+        "no time",
+        where=f"source.{feed.name}: {field.source}",
+        expected="a column that says when the row was changed, such as a datetime2",
+        found=column.type_name,
+        next_step="name another watermark, or none",
     )

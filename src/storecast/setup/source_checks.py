@@ -12,7 +12,7 @@ import polars as pl
 
 from storecast.core.calendar import known_subdivision
 from storecast.core.window import cutoffs
-from storecast.errors import Code
+from storecast.errors import Code, SourceError
 from storecast.ports import Relation, Source, SourceColumn
 from storecast.setup import attribute_checks
 from storecast.setup.findings import Finding, failed, guarded, ok, warning
@@ -29,8 +29,10 @@ def of(project: Project) -> Iterator[Finding]:
     source = project.open_source()
     try:
         tables = _tables(config)
-        sound = True
-        for table in tables:
+        reached = guarded("source", lambda: _reached(source, config, tables[0].relation))
+        yield from reached
+        sound = all(f.status != "failed" for f in reached)
+        for table in tables if sound else ():
             found = guarded(f"source {table.relation}", lambda t=table: _table(source, t))  # type: ignore[misc]
             sound = sound and all(f.status != "failed" for f in found)
             yield from found
@@ -48,17 +50,38 @@ def of(project: Project) -> Iterator[Finding]:
         source.close()
 
 
+_CLOSED = (
+    Code.SOURCE_UNREACHABLE,
+    Code.SOURCE_LOGIN_FAILED,
+    Code.SOURCE_CERTIFICATE_INVALID,
+    Code.EXTRA_MISSING,
+)
+
+
+def _reached(source: Source, config: Config, first: Relation) -> Iterator[Finding]:
+    """Connection and login, told once and not again for each table."""
+    try:
+        source.columns(first)
+    except SourceError as fault:
+        if fault.code in _CLOSED:
+            raise
+    place = config.source
+    where = place.path or (f"{place.database} on {place.host}" if place.host else "the lakehouse")
+    yield ok("source", f"{place.type}: {where} can be opened")
+
+
 @dataclass(frozen=True)
 class _Table:
     relation: Relation
     columns: tuple[str, ...]
     store_id: str | None
+    watermark: str | None = None
 
 
 def _tables(config: Config) -> list[_Table]:
     sales, stores = config.source.sales, config.source.stores
     named = [*sales.primary_key, *sales.columns.model_dump().values(), sales.watermark]
-    found = [_Table(relation_of(sales), _unique(named), sales.columns.store_id)]
+    found = [_Table(relation_of(sales), _unique(named), sales.columns.store_id, sales.watermark)]
     if stores is not None:
         named = [*stores.columns.model_dump().values(), *stores.attributes, stores.valid_from]
         found.append(_Table(relation_of(stores), _unique(named), stores.columns.store_id))
@@ -97,8 +120,18 @@ def _table(source: Source, table: _Table) -> Iterator[Finding]:
             f"{store.type_name}: 001 would be 1.0",
             "give the store as text or a whole number, by a view or by `query`",
         )
+    mark = by_name.get(table.watermark or "")
+    if mark is not None and mark.is_row_version:
+        yield failed(
+            name,
+            f"{Code.COLUMN_TYPE_INVALID.value}: the watermark {mark.name!r} is a {mark.type_name}, "
+            "which numbers changes and says no time",
+            "name a column that says when the row was changed, such as a datetime2",
+        )
     if not missing:
-        yield ok(name, f"{len(table.columns)} configured columns are there")
+        # What is listed may still not be read: for want of a permission, for one.
+        next(iter(source.read(table.relation, table.columns)), None)
+        yield ok(name, f"{len(table.columns)} configured columns are there and can be read")
 
 
 def _nearest(column: str, there: Sequence[SourceColumn]) -> str | None:
