@@ -59,6 +59,21 @@ def test_what_is_not_served_says_so_by_name(
     assert named in envelope["error"]["message"]
 
 
+def test_how_far_the_leak_audit_goes_is_one_of_three(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def code(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as left:
+            cli.main(["validate", *arguments, "--project", str(tmp_path), "--json"])
+        envelope = json.loads(capsys.readouterr().out)
+        assert left.value.code == 2
+        return str(envelope["error"]["code"])
+
+    assert code("--audit-leakage=half") == "USAGE"
+    for right in ("--audit-leakage", "--audit-leakage=full", "--audit-leakage=off"):
+        assert code(right) == "CONFIG_NOT_FOUND"
+
+
 def test_a_wrong_command_is_usage_and_suggests(tmp_path: Path) -> None:
     answer = storecast("forcast", cwd=tmp_path)
     assert answer.returncode == 2
