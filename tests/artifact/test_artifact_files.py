@@ -22,6 +22,7 @@ KINDS: dict[str, dict[str, object]] = {
     "local_level": {},
     "theta": {},
     "lightgbm": {"n_estimators": 5},
+    "xgboost": {"n_estimators": 5, "strategy": "direct"},
     "nbeats": {**TINY, "layer_widths": 8},
     "tft": {**TINY, "hidden_size": 4, "num_attention_heads": 1},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -124,6 +125,18 @@ def test_every_fault_of_the_configuration_is_a_finding(clinic: Clinic) -> None:
 
 def test_overrides_are_what_is_checked(clinic: Clinic) -> None:
     assert not clinic.check("series.frequency=weekly").healthy
+
+
+def test_a_model_whose_package_is_not_installed(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "models=[seasonal_naive, xgboost]"
+    assert the(clinic.check(asked), "models").status == "ok"
+    monkeypatch.setitem(sys.modules, "xgboost", None)  # as if it were not installed
+    finding = the(clinic.check(asked), "models")
+    assert finding.status == "failed"
+    assert "EXTRA_MISSING" in finding.sentence
+    assert 'pip install "storecast[xgboost]"' in str(finding.next_step)
 
 
 def test_a_source_that_is_not_there(clinic: Clinic) -> None:

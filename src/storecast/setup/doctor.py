@@ -52,6 +52,7 @@ def check(root: Path, overrides: Sequence[str] = ()) -> Diagnosis:
 
 def _of_the_project(file: Path, overrides: Sequence[str], config: Config) -> list[Finding]:
     found = guarded("calendar", lambda: _calendar(config))
+    found += guarded("models", lambda: _models(config))
     found += guarded("project folder", lambda: _writable(file.parent))
     project: list[Project] = []
 
