@@ -220,8 +220,10 @@ YAML = [
 
 @pytest.mark.parametrize(("content", "before"), YAML)
 def test_every_configuration_that_is_shown_is_valid(
-    content: str, before: str, tmp_path: Path
+    content: str, before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in re.findall(r"\$\{(\w+)\}", content):
+        monkeypatch.setenv(name, "given")
     raw = whole(content, before)
     file = tmp_path / "storecast.yaml"
     file.write_text(yaml.safe_dump(raw) if "part of" in before else content, "utf-8")
