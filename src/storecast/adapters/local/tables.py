@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import deltalake
-import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from storecast import disk
 from storecast.adapters.local import rewrite, scan, upkeep
+from storecast.adapters.local.faults import translated
+from storecast.adapters.local.rows import (
+    GONE,
+    Rows,
+    Stream,
+    cast,
+    chained,
+    checked_all,
+    divided,
+    marked,
+    marked_gone,
+    refuse_double,
+    schema_of,
+)
 from storecast.core.schema import Column, TableSpec
-from storecast.errors import Code, ConfigurationError, StorecastError, TableError
+from storecast.errors import Code, ConfigurationError, TableError
 
 _KEY = "storecast.key"
-_GONE = "storecast_gone"
-_BATCH = 65_536
 _NOT_IN_A_FOLDER = "[]^|"
-
-Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 
 
 class LocalTables:
@@ -48,7 +55,7 @@ class LocalTables:
 
     def spec_of(self, name: str) -> pa.Schema:
         """The Arrow schema of an existing table (raises TABLE_NOT_FOUND)."""
-        return _schema(self._open(name))
+        return schema_of(self._open(name))
 
     def version(self, name: str) -> int | None:
         """The newest version, None where the table does not exist."""
@@ -88,7 +95,7 @@ class LocalTables:
             among: only rows whose values in its columns are those of one of its rows.
         """
         table = self._open(name, version)
-        schema = _schema(table)
+        schema = schema_of(table)
         wanted = list(columns) if columns is not None else schema.names
         matched = among.schema.names if among is not None else []
         unknown = [c for c in (*wanted, *matched) if c not in schema.names]
@@ -118,7 +125,7 @@ class LocalTables:
         if not self._exists(spec.name):
             _refuse_folder(self._root)
             retention = f"interval {self._retention_days} days"
-            with _translated(spec.name):
+            with translated(spec.name):
                 DeltaTable.create(
                     str(self._root / spec.name),
                     deltalake.Schema([_field(spec, c) for c in spec.columns]),
@@ -142,7 +149,7 @@ class LocalTables:
             for name, condition in spec.checks
             if f"delta.constraints.{name}" not in table.metadata().configuration
         }
-        with _translated(spec.name):
+        with translated(spec.name):
             if added:
                 table.alter.add_columns([_field(spec, c) for c in added])
             for name, condition in constraints.items():
@@ -170,16 +177,16 @@ class LocalTables:
             if delete is not None and delete.num_rows:
                 raise ValueError("an append deletes nothing")
             return self._write(spec, table, rows, "append")
-        first, rest = _divided(rows)
+        first, rest = divided(rows)
         if rest is not None:
-            return self._rewrite(spec, table, _chained(rows.schema, first, rest), delete)
-        wanted = _checked_all(spec, table, first)
-        gone = _marked_gone(spec, wanted.schema, delete)
+            return self._rewrite(spec, table, chained(rows.schema, first, rest), delete)
+        wanted = checked_all(spec, table, first)
+        gone = marked_gone(spec, wanted.schema, delete)
         if wanted.num_rows + gone.num_rows == 0:
             return table.version()
-        source = pa.concat_tables([_marked(wanted), gone])
-        _refuse_double(spec, source)
-        with _translated(spec.name):
+        source = pa.concat_tables([marked(wanted), gone])
+        refuse_double(spec, source)
+        with translated(spec.name):
             ranges = self._touched(spec, table, source)
             if ranges:
                 _merge(spec, table, source, ranges)
@@ -192,11 +199,11 @@ class LocalTables:
     ) -> int:
         """As ``merge``, for more rows than memory should hold: the whole table is written."""
         folder, key = self._root / spec.name, spec.primary_key
-        stream = _Stream(spec, table, rows)
-        with _translated(spec.name, stream), rewrite.laid_down(folder, stream.reader()) as coming:
-            schema, files = _schema(table), scan.paths(table, folder)
+        stream = Stream(spec, table, rows)
+        with translated(spec.name, stream), rewrite.laid_down(folder, stream.reader()) as coming:
+            schema, files = schema_of(table), scan.paths(table, folder)
             merged = rewrite.merged(files, coming, schema, key, delete)
-            batches = (_cast(batch, schema) for batch in merged)
+            batches = (cast(batch, schema) for batch in merged)
             _write(table, pa.RecordBatchReader.from_batches(schema, batches), "overwrite")
         return self._open(spec.name).version()
 
@@ -221,28 +228,28 @@ class LocalTables:
     def restore(self, name: str, version: int) -> int:
         """Make the content that of ``version``. Returns the version now current."""
         table = self._open(name)
-        with _translated(name):
+        with translated(name):
             table.restore(version)
         return self._open(name).version()
 
     def compact(self, name: str) -> int:
         """Put small files together where there are many. Returns the version now current."""
-        with _translated(name):
+        with translated(name):
             upkeep.compact(self._open(name))
         return self._open(name).version()
 
     def clean(self, name: str) -> None:
         """Delete files that no version within the retention has."""
-        with _translated(name):
+        with translated(name):
             upkeep.clean(self._open(name), self._root / name, self._retention_days)
 
     def _write(
         self, spec: TableSpec, table: DeltaTable, rows: Rows, mode: Literal["append", "overwrite"]
     ) -> int:
-        stream = _Stream(spec, table, rows)
+        stream = Stream(spec, table, rows)
         if stream.empty and mode == "append":
             return table.version()
-        with _translated(spec.name, stream):
+        with translated(spec.name, stream):
             _write(table, stream.reader(), mode)
         return self._open(spec.name).version()
 
@@ -252,7 +259,7 @@ class LocalTables:
     def _open(self, name: str, version: int | None = None) -> DeltaTable:
         if not self._exists(name):
             raise not_found(name, self.names())
-        with _translated(name):
+        with translated(name):
             newest = DeltaTable(str(self._root / name))
             if version is None or version == newest.version():
                 return newest
@@ -289,29 +296,6 @@ def _begun(log: Path) -> bool:
     return any(log.glob("*.json")) or any(log.glob("*.checkpoint.parquet"))
 
 
-def _schema(table: DeltaTable) -> pa.Schema:
-    schema = pa.schema(table.schema().to_arrow())
-    return pa.schema([pa.field(f.name, _plain(f.type), f.nullable) for f in schema])
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return pa.binary()
-    return kind
-
-
-def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    columns = [batch.column(f.name) for f in schema]
-    # A column that is in no file yet comes as nulls of some type.
-    arrays = [
-        pa.nulls(len(c), f.type) if c.null_count == len(c) else c.cast(f.type)
-        for c, f in zip(columns, schema, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
 def _field(spec: TableSpec, column: Column) -> deltalake.Field:
     metadata = {"comment": column.description}
     if column.name in spec.primary_key:
@@ -321,7 +305,7 @@ def _field(spec: TableSpec, column: Column) -> deltalake.Field:
 
 
 def _check_unchanged(spec: TableSpec, table: DeltaTable) -> None:
-    have = {f.name: f for f in _schema(table)}
+    have = {f.name: f for f in schema_of(table)}
     key = {f.metadata[_KEY]: f.name for f in table.schema().fields if _KEY in f.metadata}
     changes = []
     if key and tuple(key[k] for k in sorted(key, key=int)) != spec.primary_key:
@@ -377,7 +361,7 @@ def _write(
 
 
 def _merge(spec: TableSpec, table: DeltaTable, source: pa.Table, ranges: Sequence[str]) -> None:
-    columns = [c for c in source.schema.names if c != _GONE]
+    columns = [c for c in source.schema.names if c != GONE]
     same = " AND ".join(f't."{k}" = s."{k}"' for k in spec.primary_key)
     values = {c: f's."{c}"' for c in columns}
     (
@@ -390,9 +374,9 @@ def _merge(spec: TableSpec, table: DeltaTable, source: pa.Table, ranges: Sequenc
             streamed_exec=False,
             writer_properties=upkeep.writer(),
         )
-        .when_matched_delete(f"s.{_GONE}")
-        .when_matched_update(values, predicate=f"NOT s.{_GONE}")
-        .when_not_matched_insert(values, predicate=f"NOT s.{_GONE}")
+        .when_matched_delete(f"s.{GONE}")
+        .when_matched_update(values, predicate=f"NOT s.{GONE}")
+        .when_not_matched_insert(values, predicate=f"NOT s.{GONE}")
         .execute()
     )
 
@@ -417,199 +401,6 @@ def _expired(name: str, version: int) -> TableError:
 
 
 def _read(name: str, rows: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    with _translated(name):
+    with translated(name):
         for batch in rows:
-            yield _cast(batch, schema)
-
-
-def _checked(spec: TableSpec, schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch in the table's own column order and types, nulls allowed where they are."""
-    if sorted(batch.schema.names) != sorted(schema.names):
-        missing = sorted(set(schema.names) - set(batch.schema.names))
-        strange = sorted(set(batch.schema.names) - set(schema.names))
-        raise TableError(
-            Code.TABLE_SCHEMA_MISMATCH,
-            f"rows for {spec.name} do not have its columns",
-            where=spec.name,
-            expected=f"missing: {', '.join(missing) or 'none'}",
-            found=f"unknown: {', '.join(strange) or 'none'}",
-        )
-    arrays = []
-    for field in schema:
-        column = batch.column(field.name)
-        if column.null_count and not field.nullable:
-            key = field.name in spec.primary_key
-            raise TableError(
-                Code.TABLE_KEY_VIOLATION if key else Code.TABLE_CONSTRAINT_VIOLATION,
-                f"{column.null_count} rows for {spec.name} have no {field.name}",
-                where=f"{spec.name}.{field.name}",
-                expected="no null",
-            )
-        try:
-            arrays.append(column.cast(field.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as fault:
-            raise TableError(
-                Code.TABLE_SCHEMA_MISMATCH,
-                f"column {field.name} of the rows for {spec.name} does not fit: {fault}",
-                where=f"{spec.name}.{field.name}",
-                expected=str(field.type),
-                found=str(column.type),
-            ) from fault
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _divided(rows: Rows) -> tuple[list[pa.RecordBatch], Iterator[pa.RecordBatch] | None]:
-    """As many batches as a merge may hold, and the rest; None where that is all."""
-    batches = iter(rows.to_batches(_BATCH) if isinstance(rows, pa.Table) else rows)
-    first, number = [], 0
-    for batch in batches:
-        first.append(batch)
-        number += batch.num_rows
-        if number > rewrite.MOST:
-            return first, batches
-    return first, None
-
-
-def _chained(
-    schema: pa.Schema, first: list[pa.RecordBatch], rest: Iterator[pa.RecordBatch]
-) -> pa.RecordBatchReader:
-    return pa.RecordBatchReader.from_batches(schema, itertools.chain(first, rest))
-
-
-def _checked_all(spec: TableSpec, table: DeltaTable, batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    schema = _schema(table)
-    return pa.Table.from_batches([_checked(spec, schema, b) for b in batches], schema)
-
-
-def _marked(rows: pa.Table) -> pa.Table:
-    kept = pa.array([False] * rows.num_rows, pa.bool_())
-    return pa.Table.from_arrays([*rows.columns, kept], schema=_with_mark(rows.schema))
-
-
-def _marked_gone(spec: TableSpec, schema: pa.Schema, delete: pa.Table | None) -> pa.Table:
-    if delete is None or delete.num_rows == 0:
-        return _with_mark(schema).empty_table()
-    columns = [
-        delete[f.name].cast(f.type)
-        if f.name in spec.primary_key
-        else pa.nulls(delete.num_rows, f.type)
-        for f in schema
-    ]
-    gone = pa.array([True] * delete.num_rows, pa.bool_())
-    return pa.Table.from_arrays([*columns, gone], schema=_with_mark(schema))
-
-
-def _with_mark(schema: pa.Schema) -> pa.Schema:
-    nullable = pa.schema([f.with_nullable(True) for f in schema])
-    return nullable.append(pa.field(_GONE, pa.bool_()))
-
-
-def _refuse_double(spec: TableSpec, rows: pa.Table) -> None:
-    keys: pl.DataFrame = pl.DataFrame(rows.select(list(spec.primary_key)))
-    double = keys.filter(keys.is_duplicated())
-    if double.height:
-        raise _double_key(spec, f"{double.height} rows, for example {double.row(0, named=True)}")
-
-
-def _double_key(spec: TableSpec, found: str) -> TableError:
-    return TableError(
-        Code.TABLE_KEY_VIOLATION,
-        f"rows for {spec.name} have one key twice",
-        where=spec.name,
-        expected=f"one row for each ({', '.join(spec.primary_key)})",
-        found=found,
-    )
-
-
-class _Stream:
-    """Rows on their way into a table, checked as they pass; a fault leaves it uncommitted.
-
-    Keys are kept as 128-bit hashes: 16 bytes a row, and no equal pair by chance.
-    """
-
-    def __init__(self, spec: TableSpec, table: DeltaTable, rows: Rows) -> None:
-        self._spec = spec
-        self._schema = _schema(table)
-        batches = iter(rows.to_batches(_BATCH) if isinstance(rows, pa.Table) else rows)
-        self._first = next((b for b in batches if b.num_rows), None)
-        self._rest = batches
-        self.empty = self._first is None
-        self.fault: BaseException | None = None
-
-    def reader(self) -> pa.RecordBatchReader:
-        """The checked rows, once."""
-        return pa.RecordBatchReader.from_batches(self._schema, self._guarded())
-
-    def _guarded(self) -> Iterator[pa.RecordBatch]:
-        try:
-            yield from self._passing()
-        except BaseException as fault:
-            # It crosses Arrow's C interface as text: kept here to be raised as it was.
-            self.fault = fault
-            raise
-
-    def _passing(self) -> Iterator[pa.RecordBatch]:
-        if self._first is None:
-            return
-        hashes = []
-        for batch in _chain(self._first, self._rest):
-            checked = _checked(self._spec, self._schema, batch)
-            keys: pl.DataFrame = pl.DataFrame(checked.select(list(self._spec.primary_key)))
-            hashes.append(pl.DataFrame({"a": keys.hash_rows(seed=1), "b": keys.hash_rows(seed=2)}))
-            yield checked
-        every = pl.concat(hashes)
-        if every["a"].n_unique() < every.height and every.is_duplicated().any():
-            count = int(every.is_duplicated().sum())
-            raise _double_key(self._spec, f"{count} rows share a key with another")
-
-
-def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from rest
-
-
-# ---------------------------------------------------------------------- faults
-
-
-class _translated:  # noqa: N801 - reads as the verb that it is
-    """Turn what delta-rs raises into our own error, or give back what a stream raised."""
-
-    def __init__(self, name: str, stream: _Stream | None = None) -> None:
-        self._name = name
-        self._stream = stream
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: Any, fault: BaseException | None, _trace: Any) -> None:
-        if fault is None or isinstance(fault, StorecastError):
-            return
-        if self._stream is not None and self._stream.fault is not None:
-            raise self._stream.fault
-        if isinstance(fault, Exception):
-            raise _as_table_error(self._name, fault) from fault
-
-
-_SIGNS: tuple[tuple[str, Code, str], ...] = (
-    ("validation check", Code.TABLE_CONSTRAINT_VIOLATION, "rows break a constraint of"),
-    ("violate", Code.TABLE_CONSTRAINT_VIOLATION, "rows break a constraint of"),
-    ("schema", Code.TABLE_SCHEMA_MISMATCH, "rows do not have the schema of"),
-    ("cast error", Code.TABLE_SCHEMA_MISMATCH, "rows do not have the types of"),
-)
-
-
-def _as_table_error(name: str, fault: Exception) -> StorecastError:
-    full = disk.full(fault, f"table {name}")
-    if full is not None:
-        return full
-    text = " ".join(str(fault).split())
-    for sign, code, sentence in _SIGNS:
-        if sign in text.lower():
-            return TableError(code, f"{sentence} table {name}", where=name, found=text)
-    return TableError(
-        Code.TABLE_WRITE_FAILED,
-        f"table {name} could not be read or written",
-        where=name,
-        found=text,
-        next_step="check free space and permissions of the lakehouse folder",
-    )
+            yield cast(batch, schema)
