@@ -391,6 +391,18 @@ def test_the_quarantine_after_a_partial_reading(chain: Chain) -> None:
     assert chain.read("rejected_rows") == []
 
 
+def test_a_mended_row_leaves_the_quarantine_by_its_key_alone(chain: Chain) -> None:
+    del chain.sales["reconcile"]
+    good, bad = ("x0", "a", "2020-01-06", 1, _at(9)), ("x1", "a", "2020-01-06", "?", _at(1))
+    chain.lines(good, bad, ("x2", "a", "2020-01-06", "?", _at(1)))
+    ingest(chain.project())
+    chain.lines(good, ("x1", "a", "2020-01-06", 2, _at(10)))
+    assert _counts(ingest(chain.project())) == (2, 1, 0, 1, 0, 0)
+    rows = [r[0] for r in chain.read("rejected_rows", "raw_row")]
+    assert len(rows) == 1
+    assert '"x2"' in rows[0]
+
+
 def test_few_new_rows_are_measured_against_all(chain: Chain) -> None:
     chain.changes["max_rejected"] = 0.02
     rows: list[Row] = [(f"x{i}", "a", "2020-01-06", 1, _at(1)) for i in range(97)]
