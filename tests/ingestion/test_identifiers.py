@@ -210,7 +210,7 @@ def test_stores_without_a_row_go_through_a_validation_with_attributes(chain: Cha
     }
     result = ingest(chain.project())
     assert (result.stores, result.stores_without_row) == (3, 1)
-    assert "1 stores with sales have no store row: stranger" in " ".join(result.sentences())
+    assert "1 store with sales has no store row: stranger" in " ".join(result.sentences())
     assert sum(r[0] for r in chain.read("sales", "sales")) == sum(
         3 * (10 + week % 5) for week in range(70)
     )
