@@ -318,7 +318,7 @@ def _enter(run: Run, fault: BaseException | None) -> None:
         "tables_read": json.dumps(run.tables_read, sort_keys=True),
         "tables_written": json.dumps(run.tables_written if fault is None else {}, sort_keys=True),
         "details": json.dumps(run.details, sort_keys=True, default=str, ensure_ascii=False),
-        "package_version": _package_version(),
+        "package_version": package_version(),
     }
     spec = _ledger_spec()
     project.tables.create(spec)
@@ -343,7 +343,8 @@ def _without_secrets(text: str, project: Project) -> str:
 
 
 @cache
-def _package_version() -> str:
+def package_version() -> str:
+    """The version of storecast that is installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -112,7 +112,7 @@ def _earlier(day: date, days: int) -> date:
 
 def _digest(config: Config) -> str:
     """Of the source's place, of the sales' configuration but for how much is read, and so on."""
-    from storecast.runs import _package_version
+    from storecast.runs import package_version
 
     source = config.source
     plain = {
@@ -123,7 +123,7 @@ def _digest(config: Config) -> str:
             mode="json", by_alias=True, exclude={"overlap", "reconcile", "through"}
         ),
         "frequency": config.series.frequency,
-        "version": _package_version(),
+        "version": package_version(),
     }
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
