@@ -74,8 +74,10 @@ class IngestResult:
             lines.append(f"rejected: {causes} (storecast tables show rejected_rows)")
         if self.stores_without_row:
             shown = ", ".join(self.stores_without_row_examples)
+            several = self.stores_without_row > 1
             lines.append(
-                f"{self.stores_without_row:,} stores with sales have no store row: {shown}"
+                f"{self.stores_without_row:,} {'stores' if several else 'store'} with sales "
+                f"{'have' if several else 'has'} no store row: {shown}"
             )
         lines += [s for gap in self.covariates_without_row.values() for s in gap.sentences()]
         return lines

@@ -96,15 +96,19 @@ def _aggregated(bench: Workbench, rows: str) -> str:
     try:
         return bench.make("aggregated", "aggregated", rows=rows, periods=PERIODS)
     except OverflowError as fault:
-        raise _too_large() from fault
+        raise _too_large(bench, rows) from fault
 
 
-def _too_large() -> ContractError:
+def _too_large(bench: Workbench, rows: str) -> ContractError:
+    store, day, sales = bench.tuples(
+        f"SELECT store_id, date, sales FROM {rows} ORDER BY ABS(sales) DESC NULLS LAST LIMIT 1"
+    )[0]
     return ContractError(
         Code.SALES_TOO_LARGE,
         "the sales of a store and period together do not fit DECIMAL(18,4)",
         where="sales",
         expected="less than 100,000,000,000,000",
+        found=f"the largest amount among them: {sales} of store {store!r} on {day}",
         next_step="correct the amounts in the source",
     )
 
@@ -198,7 +202,7 @@ def _aggregated_anew(changes: Changes, main: Change, frequency: Frequency) -> st
                 affected="affected",
             )
     except OverflowError as fault:
-        raise _too_large() from fault
+        raise _too_large(bench, "changed") from fault
 
 
 def _spans(days: Iterable[date]) -> Iterator[tuple[date, date]]:
