@@ -198,8 +198,10 @@ def test_the_server_of_the_tests() -> None:
     assert (plain.user, plain.password) == ("u@x", "p/w")
     assert plain.encrypt
     assert plain.trust_certificate
-    for url in ("sqlserver://u:p@h/d?TrustServerCertificate=yes&encrypt=no",
-                "mssql+pyodbc://u:p@h/d?driver=x&trustServerCertificate=True&Encrypt=false"):  # fmt: skip
+    for url in (
+        "sqlserver://u:p@h/d?TrustServerCertificate=yes&encrypt=no",
+        "mssql+pyodbc://u:p@h/d?driver=x&trustServerCertificate=True&Encrypt=false",
+    ):
         server = server_of(url)
         assert server.trust_certificate
         assert not server.encrypt

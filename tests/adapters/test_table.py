@@ -59,10 +59,11 @@ def test_a_table_that_is_not_there(tmp_path: Path, name: str, near: str) -> None
 
 
 def test_partitions_dates_and_times(tmp_path: Path) -> None:
-    days = [date(2021, 1, 9), date(2021, 1, 10), date(2021, 1, 20), None]
+    days = [date(2021, 1, 9), date(2021, 1, 10), date(2021, 1, 20), None, date(2021, 1, 20)]
     moments = [datetime(2021, 1, 9, 23, tzinfo=UTC), datetime(2021, 1, 10, tzinfo=UTC),
-               datetime(2021, 1, 25, tzinfo=UTC), None]  # fmt: skip
-    table = pa.table({"c": range(4), "d": pa.array(days, pa.date32()),
+               datetime(2021, 1, 25, tzinfo=UTC), None,
+               datetime(2021, 1, 20, 2, tzinfo=UTC)]  # fmt: skip
+    table = pa.table({"c": range(5), "d": pa.array(days, pa.date32()),
                       "t": pa.array(moments, pa.timestamp("us", "UTC"))})  # fmt: skip
     _write(tmp_path / "p/q", table, partition_by=["d"])
     with closing(TableSource(tmp_path, "main", "lojas")) as source:
@@ -72,7 +73,7 @@ def test_partitions_dates_and_times(tmp_path: Path) -> None:
         assert sorted(_all(source, "p/q", span=span)) == [1, 3]
         # an instant may be of the local day beside
         span = Span("t", date(2021, 1, 10), date(2021, 1, 20), ("d",))
-        assert sorted(_all(source, "p/q", span=span)) == [0, 1, 3]
+        assert sorted(_all(source, "p/q", span=span)) == [0, 1, 3, 4]
 
 
 def test_what_is_no_delta_table(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_a_relation_that_is_not_there_names_the_nearest(given: Given) -> None:
 def test_a_reading_that_is_left_does_not_hinder_the_next(given: Given) -> None:
     source, relation = given({"id": pa.array(["é" * 300] * 30_000)})
     for _ in range(3):
-        assert 0 < next(source.read(relation, ["id"])).num_rows
+        assert next(source.read(relation, ["id"])).num_rows > 0
     assert len(_rows(source, relation, ["id"])["id"]) == 30_000
 
 
