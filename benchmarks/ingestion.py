@@ -5,7 +5,8 @@ library writes them to a Delta table, and nothing lies between. Both run in turn
 of the machine's speed meets both.
 
 `python benchmarks/ingestion.py [--runs N] [--lines FILE]`: FILE is a parquet file of invoice
-lines (`invoice_id`, `date`, `store_id`, `sales`) that takes the place of the demo's.
+lines (`invoice_id`, `date`, `store_id`, `item_id`, `bottles`, `sales`) that takes the place of the
+demo's.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from _processes import LINES, floor, measured, no_core_files, storecast
 REPLACE = """
 import sqlite3, sys
 import pyarrow.parquet as pq
-lines = pq.read_table(sys.argv[2], columns=["invoice_id", "store_id", "date", "sales"])
+names = ["invoice_id", "date", "store_id", "item_id", "bottles", "sales"]
+lines = pq.read_table(sys.argv[2], columns=names)
 connection = sqlite3.connect(sys.argv[1])
 with connection:
     connection.execute("DELETE FROM invoice_lines")
     connection.executemany(
-        "INSERT INTO invoice_lines (invoice_id, store_number, invoice_date, amount, updated_at) "
-        "VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO invoice_lines (invoice_id, invoice_date, store_number, item_id, bottles, "
+        "amount, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?2 || ' 23:00:00')",
         (
-            (line, store, f"{day:%Y-%m-%d}", float(amount), f"{day:%Y-%m-%d} 23:00:00")
+            (line, day.isoformat(), *rest)
             for batch in lines.to_batches(65_536)
-            for line, store, day, amount in zip(*(c.to_pylist() for c in batch.columns))
+            for line, day, *rest in zip(*(c.to_pylist() for c in batch.columns))
         ),
     )
     newest = connection.execute("SELECT max(invoice_date) FROM invoice_lines").fetchone()
