@@ -98,6 +98,35 @@ def test_what_is_altered_never_reaches_a_window(history: History, back: int, how
         assert_same(window, cut(other, cutoff, history.rules.horizon))
 
 
+@pytest.mark.parametrize("how", HOWS)
+def test_the_day_of_the_cutoff_itself_belongs_to_the_past(how: Any) -> None:
+    history = with_versions(rich_history())
+    assert history.stores is not None
+    assert history.store_versions is not None
+    assert history.covariate_versions is not None
+    today = pl.lit(CUTOFF)
+    on_the_day = replace(
+        history,
+        stores=history.stores.with_columns(opened_on=today - timedelta(weeks=9), closed_on=today),
+        store_versions=history.store_versions.with_columns(
+            valid_from=pl.when(pl.col("valid_from") > CUTOFF).then(today).otherwise("valid_from")
+        ),
+        covariate_versions=history.covariate_versions.with_columns(
+            known_at=pl.when(pl.col("date") == CUTOFF).then(today).otherwise("known_at")
+        ).unique(["store_id", "date", "known_at"], keep="first", maintain_order=True),
+    )
+    other = altered(on_the_day, CUTOFF, KINDS, how)
+    assert_same(cut(on_the_day, CUTOFF, 4), cut(other, CUTOFF, 4))
+    # opened and closed by then: nothing of it is later
+    assert other.stores is not None
+    assert on_the_day.stores is not None
+    same = pl.col("store_id").is_in(on_the_day.stores["store_id"].implode())
+    dates = ["store_id", "opened_on", "closed_on"]
+    seen = lives(on_the_day, on_the_day.rules.frequency.ordinal(CUTOFF))["store_id"].implode()
+    kept = other.stores.filter(same & pl.col("store_id").is_in(seen)).select(dates)
+    assert kept.equals(on_the_day.stores.filter(pl.col("store_id").is_in(seen)).select(dates))
+
+
 @examples(10)
 @given(histories(), st.integers(6, SPAN - 8), st.sampled_from(HOWS))
 def test_no_forecast_changes_with_anything_past_the_cutoff(
