@@ -121,9 +121,11 @@ class Boosted:
         shape = self._shape = self._shaped(past.rules)
         codes = taught(coded(past, self._categories), matrix.stores, self.parameters["seed"])
         scaled[~teaching] = np.nan
+        known = int((~np.isnan(scaled)).sum())
         native = self._library.native(
             {k: v for k, v in self.parameters.items() if k not in _OWN},
-            int((~np.isnan(scaled)).sum()),
+            known,
+            repeats(known, shape.horizon) if shape.horizon else 1,
         )
         if self.parameters["engine"] == DARTS:
             self._by_darts(past, matrix, scaled, codes, native)

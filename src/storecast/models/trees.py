@@ -43,8 +43,11 @@ class Library(Protocol):
     name: str
     suffix: str
 
-    def native(self, parameters: Mapping[str, Any], samples: int) -> dict[str, Any]:
-        """A model's parameters as the library has them; ``samples`` decides what was left open."""
+    def native(self, parameters: Mapping[str, Any], known: int, times: int = 1) -> dict[str, Any]:
+        """A model's parameters as the library has them.
+
+        What was left open, ``known`` values decide, each of which is a sample so many ``times``.
+        """
 
     def bin(self, x: Floats, y: Floats, categories: int, native: Mapping[str, Any]) -> Any:
         """S × F features, the last ``categories`` of them codes, with S known targets, binned."""
@@ -56,9 +59,12 @@ class Library(Protocol):
         """The trees of ``to_bytes``."""
 
 
-def fewest_samples(given: Any, samples: int) -> int:
-    """How many samples a leaf has at least: a 200th of all, from 5 to 100, where none is given."""
-    return int(given) if given is not None else min(max(samples // 200, 5), 100)
+def fewest_samples(given: Any, known: int, times: int) -> int:
+    """How many samples a leaf has at least: a 200th of all, from 5 to 100, where none is given.
+
+    A value that is a sample several times is no more than one: it takes as many times more.
+    """
+    return int(given) if given is not None else min(max(known // 200, 5), 100) * times
 
 
 # -------------------------------------------------------------------------------- LightGBM
@@ -85,10 +91,10 @@ class LightGBMLibrary:
     name = "lightgbm"
     suffix = "txt"
 
-    def native(self, parameters: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    def native(self, parameters: Mapping[str, Any], known: int, times: int = 1) -> dict[str, Any]:
         """One thread, and nothing left to chance."""
         own = {k: v for k, v in parameters.items() if k != "seed"}
-        own["min_child_samples"] = fewest_samples(own["min_child_samples"], samples)
+        own["min_child_samples"] = fewest_samples(own["min_child_samples"], known, times)
         return {
             **own,
             "random_state": int(parameters["seed"]),
@@ -151,10 +157,10 @@ class XGBoostLibrary:
     name = "xgboost"
     suffix = "ubj"
 
-    def native(self, parameters: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    def native(self, parameters: Mapping[str, Any], known: int, times: int = 1) -> dict[str, Any]:
         """One thread, histograms, and nothing left to chance."""
         own = {k: v for k, v in parameters.items() if k != "seed"}
-        own["min_child_weight"] = fewest_samples(own["min_child_weight"], samples)
+        own["min_child_weight"] = fewest_samples(own["min_child_weight"], known, times)
         return {
             **own,
             "tree_method": "hist",
