@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from storecast.adapters.sources.sqlite import SqliteSource
@@ -126,6 +126,7 @@ def test_a_sum_beyond_64_bits(tmp_path: Path) -> None:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+@example(["912175507802.9097"], "valor NUMERIC")
 @given(
     st.lists(
         st.integers(-(10**9), 10**9)

@@ -113,7 +113,8 @@ def _amount(value: str) -> tuple[str, str]:
         "END END"
     )
     number = (
-        f"CASE typeof({value}) WHEN 'real' THEN {value} "
+        # A float is what its text says, which has fewer digits than the float.
+        f"CASE typeof({value}) WHEN 'real' THEN CAST(CAST({value} AS TEXT) AS REAL) "
         f"WHEN 'text' THEN CASE WHEN {is_number} THEN CAST({value} AS REAL) END END"
     )
     return exact, f"CASE WHEN abs({number}) < 1e14 THEN {number} * 10000.0 END"
