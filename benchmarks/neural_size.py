@@ -3,7 +3,7 @@
 Each size is taught from scratch at each cutoff on the past alone, without a search for the number
 of steps, and forecasts the whole horizon. Steps double at the width that is the default, then
 widths at the most steps. Printed: the curve, and the smallest size whose WAPE falls by less than
-1% when it is doubled, or that none was reached.
+1% when it is doubled, and again, or that none was reached.
 
 `python benchmarks/neural_size.py [--models nbeats,tft] [--cutoffs 3] [--steps 50,100,200,400]
 [--widths 32,64,128] [--project FOLDER]`
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -71,16 +72,15 @@ def curve(history: History, days: list, sizes: dict[str, Recipe]) -> dict[str, f
 
 
 def told(label: str, sizes: list[int], wapes: list[float]) -> None:
-    """Print one curve and where it flattens."""
-    reached = None
+    """Print one curve and where it flattens: from where on no doubling gains enough."""
+    gains = [1 - after / before for before, after in pairwise(wapes)]
     for i, (size, wape) in enumerate(zip(sizes, wapes, strict=True)):
-        gain = "" if i == 0 else f"   {1 - wape / wapes[i - 1]:+.1%} by doubling"
+        gain = f"   {gains[i - 1]:+.1%} by doubling" if i else ""
         print(f"  {label:>12} {size:>5}   WAPE {wape:.4f}{gain}")
-        if reached is None and i + 1 < len(sizes) and 1 - wapes[i + 1] / wape < ENOUGH:
-            reached = size
+    flat = [size for i, size in enumerate(sizes[:-1]) if max(gains[i:]) < ENOUGH]
     print(
-        f"  smallest {label} that gains less than {ENOUGH:.0%} when doubled: "
-        f"{reached if reached is not None else f'none up to {sizes[-1]}'}"
+        f"  smallest {label} from which no doubling gains {ENOUGH:.0%}: "
+        f"{flat[0] if flat else f'none up to {sizes[-1]}'}"
     )
 
 

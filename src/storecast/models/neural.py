@@ -324,7 +324,7 @@ class NBEATS(Network):
         "num_stacks": 2,
         "num_blocks": 1,
         "num_layers": 2,
-        "layer_widths": 64,
+        "layer_widths": 32,
         "expansion_coefficient_dim": 5,
         "dropout": 0.1,
     }
@@ -344,6 +344,7 @@ class TFT(Network):
     takes_statics = "codes"
     defaults: ClassVar[Mapping[str, Any]] = {
         **SCHOOLING,
+        "max_steps": 200,
         "hidden_size": 16,
         "lstm_layers": 1,
         "num_attention_heads": 2,
