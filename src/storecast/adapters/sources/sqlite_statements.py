@@ -81,48 +81,44 @@ def tallying(origin: str, wanted: Tallied) -> str:
     The sum comes as millions and the rest, so that no 64-bit sum can overflow.
     """
     store, day = f"r.{quoted(wanted.store_id)}", f"r.{quoted(wanted.day)}"
+    value = f"r.{quoted(wanted.sales)}"
     since = wanted.since.isoformat() if wanted.since is not None else "1900-01-01"
-    exact, units = _amount(f"r.{quoted(wanted.sales)}")
     rows = (
         f"SELECT CAST({store} AS TEXT) COLLATE BINARY AS store_id, "
-        f"substr({day}, 1, 7) || '-01' AS month, {exact} AS exact, {units} AS units "
+        f"substr({day}, 1, 7) || '-01' AS month, "
+        # A float is what its text says, to the rules as well.
+        f"CASE typeof({value}) WHEN 'real' THEN CAST({value} AS TEXT) ELSE {value} END AS v "
         f"FROM {origin} AS r WHERE {day} >= '{since}' AND {day} < '2201' AND {_is_day(day)} "
         f"AND date(substr({day}, 1, 10)) = substr({day}, 1, 10) AND {store} IS NOT NULL"
     )
-    whole = f"SELECT store_id, month, COALESCE(exact, {_half_even('units')}, 0) AS u FROM looked_at"
     return (
-        # Materialized, or SQLite would work out an amount anew wherever it is named.
-        f"WITH looked_at AS MATERIALIZED ({rows}) "
-        f"SELECT store_id, month, COUNT(*), SUM(u / 1000000), SUM(u % 1000000) FROM ({whole}) "
+        # Materialized, or SQLite would work out a value anew wherever it is named.
+        f"WITH looked_at AS MATERIALIZED ({rows}), parted AS MATERIALIZED ({_PARTED}) "
+        "SELECT store_id, month, COUNT(*), SUM(u / 1000000), SUM(u % 1000000) "
+        f"FROM (SELECT store_id, month, {_UNITS} AS u FROM parted) "
         "GROUP BY store_id COLLATE BINARY, month"
     )
 
 
-def _amount(value: str) -> tuple[str, str]:
-    """An amount in 1/10000: exactly where it has no more places; else as a float still to round."""
-    small = f"{value} BETWEEN -99999999999999 AND 99999999999999"
-    # Compared with a number, a text that is one becomes it; '1x' stays a text.
-    is_number = f"{value} NOT GLOB '*[^0-9.eE+-]*' AND {value} = CAST({value} AS NUMERIC)"
-    point = f"instr({value} || '.', '.')"
-    whole = f"substr({value}, 1, {point} - 1)"
-    exact = (
-        f"CASE typeof({value}) WHEN 'integer' THEN CASE WHEN {small} THEN {value} * 10000 END "
-        f"WHEN 'text' THEN CASE WHEN {value} NOT GLOB '*[^0-9.-]*' AND {is_number} "
-        f"AND length({value}) - {point} <= 4 AND length(ltrim({whole}, '-0')) <= 14 "
-        f"THEN CAST({whole} || substr(substr({value}, {point} + 1) || '0000', 1, 4) AS INTEGER) "
-        "END END"
-    )
-    number = (
-        # A float is what its text says, which has fewer digits than the float.
-        f"CASE typeof({value}) WHEN 'real' THEN CAST(CAST({value} AS TEXT) AS REAL) "
-        f"WHEN 'text' THEN CASE WHEN {is_number} THEN CAST({value} AS REAL) END END"
-    )
-    return exact, f"CASE WHEN abs({number}) < 1e14 THEN {number} * 10000.0 END"
-
-
-def _half_even(units: str) -> str:
-    cut = f"CAST({units} AS INTEGER)"
-    return (
-        f"CASE WHEN abs(abs({units} - {cut}) - 0.5) < 0.000001 THEN {cut} + {cut} % 2 "
-        f"ELSE CAST(round({units}) AS INTEGER) END"
-    )
+# Compared with a number, a text that is one becomes it; '1x' stays a text.
+_PARTED = (
+    "SELECT store_id, month, v, CASE typeof(v) "
+    "WHEN 'integer' THEN CASE WHEN v BETWEEN -99999999999999 AND 99999999999999 THEN 'i' END "
+    "WHEN 'text' THEN CASE WHEN NOT (v NOT GLOB '*[^0-9.eE+-]*' AND v = CAST(v AS NUMERIC)) "
+    "THEN NULL WHEN v GLOB '*[eE]*' THEN 'e' "
+    "WHEN length(ltrim(substr(v, 1, instr(v || '.', '.') - 1), '+-0')) <= 14 THEN 't' END "
+    "END AS kind, instr(v || '.', '.') AS point FROM looked_at"
+)
+"""Each amount with its kind: whole, text, text with an exponent, or none that can be read."""
+_FOUR_PLACES = (
+    "CAST(substr(v, 1, point - 1) || substr(substr(v, point + 1) || '0000', 1, 4) AS INTEGER)"
+)
+_REST = "rtrim(substr(v, point + 5), '0')"
+_UNITS = (
+    "CASE kind WHEN 'i' THEN v * 10000 "
+    f"WHEN 't' THEN {_FOUR_PLACES} + CASE WHEN v GLOB '-*' THEN -1 ELSE 1 END * "
+    f"CASE WHEN {_REST} > '5' THEN 1 WHEN {_REST} = '5' THEN abs({_FOUR_PLACES}) % 2 ELSE 0 END "
+    "WHEN 'e' THEN CASE WHEN abs(CAST(v AS REAL)) < 1e14 "
+    "THEN CAST(round(CAST(v AS REAL) * 10000.0) AS INTEGER) ELSE 0 END ELSE 0 END"
+)
+"""The amount in 1/10000; halves are rounded to even, as the rules do."""
