@@ -22,7 +22,7 @@ from storecast.core.window import cut
 from storecast.errors import Code, Refusal
 from storecast.models import base
 from storecast.models.baselines import Baseline, Matrix
-from storecast.validation import leakage, step
+from storecast.validation import leakage, recording
 from storecast.validation.leakage import Audit
 
 Make = Callable[..., Any]
@@ -33,7 +33,7 @@ NAIVE, LEVEL, PEEKER = "seasonal_naive", "local_level", "peeker"
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """MLflow replaced, since its store takes seconds to make; one entry a validation made."""
     told: list[int] = []
-    monkeypatch.setattr(step, "record_validation", lambda *_, **__: told.append(1) or "parent")
+    monkeypatch.setattr(recording, "record_validation", lambda *_, **__: told.append(1) or "parent")
     return told
 
 

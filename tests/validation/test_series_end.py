@@ -17,7 +17,7 @@ import storecast
 from storecast import runs
 from storecast.core.calendar import Frequency
 from storecast.errors import Code, ConfigurationError, Refusal
-from storecast.validation import step
+from storecast.validation import recording
 
 MONTHLY = """
 project: benchmark
@@ -43,7 +43,7 @@ Series = dict[str, tuple[date, list[float]]]
 @pytest.fixture(autouse=True)
 def logged(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow replaced, since its store takes seconds to make."""
-    monkeypatch.setattr(step, "record_validation", lambda *_, **__: "parent")
+    monkeypatch.setattr(recording, "record_validation", lambda *_, **__: "parent")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from storecast.errors import (
 )
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
-from storecast.validation import step
+from storecast.validation import recording
 
 Make = Callable[..., Any]
 
@@ -46,7 +46,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         told.append(what)
         return "parent"
 
-    monkeypatch.setattr(step, "record_validation", record)
+    monkeypatch.setattr(recording, "record_validation", record)
     return told
 
 
@@ -185,7 +185,7 @@ def test_a_validation_without_mlflow_leaves_no_rows(
     def refuse(*_: Any, **__: Any) -> str:
         raise RegistryError(Code.REGISTRY_UNREACHABLE, "no MLflow")
 
-    monkeypatch.setattr(step, "record_validation", refuse)
+    monkeypatch.setattr(recording, "record_validation", refuse)
     made = here(project(chain()))
     with pytest.raises(RegistryError):
         storecast.validate(made)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import date
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,10 @@ from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.history import load_history
 from storecast.models.base import Recipe, is_pretrained, recipes_of
-from storecast.tracking import ModelRecord, Tracking, record_validation
-from storecast.validation.leaderboard import WARMUP, Line, compared, leaderboard, scored
+from storecast.validation.leaderboard import WARMUP, compared, leaderboard, scored
 from storecast.validation.leakage import Audit, Audited, Level, audited
+from storecast.validation.recording import recorded
+from storecast.validation.result import ValidationResult
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -39,120 +40,6 @@ if TYPE_CHECKING:
 _FORECASTS, _SCORES = "backtest_forecasts", "backtest_scores"
 _ROOMS = ("core", "models", "backtest", "validation")
 """Rooms whose code decides what a validation finds."""
-
-
-@dataclass(frozen=True)
-class ValidationResult:
-    """What a validation found.
-
-    Attributes:
-        run_id: of the run.
-        validation_id: follows from data, recipes, windows and code.
-        leaderboard: one line a model, the best first.
-        best: the best model's name, of those that the leak audit did not fail; the baseline's
-            where nothing beats it.
-        baseline: the baseline's name.
-        metric: by which they are ordered.
-        cutoffs: of the scored windows, ascending.
-        warmup: cutoffs of the windows that only feed the calibration.
-        horizon: periods that each window forecasts.
-        failures: model to what went wrong, where its share was filled.
-        perfect_foresight: known covariates whose future may be better than was known.
-        timeless: attributes without versions, shown to every cutoff as they are today.
-        reused: whether all of it stood in the tables already.
-        audit: what the leak audit says of the models.
-        align: how cutoffs lie, ``calendar`` or ``series_end``.
-    """
-
-    run_id: str
-    validation_id: str
-    leaderboard: tuple[Line, ...]
-    best: str
-    baseline: str
-    metric: str
-    cutoffs: tuple[date, ...]
-    warmup: tuple[date, ...]
-    horizon: int
-    failures: Mapping[str, str]
-    perfect_foresight: tuple[str, ...]
-    timeless: tuple[str, ...]
-    reused: bool
-    audit: Audit
-    align: str
-
-    @property
-    def leaking(self) -> tuple[str, ...]:
-        """Models that the leak audit failed."""
-        return tuple(line.model for line in self.leaderboard if self.audit.failed(line.model))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, dates as ISO texts."""
-        return {
-            **asdict(self),
-            "audit": self.audit.as_dict(),
-            "leaking": list(self.leaking),
-            "windows": len(self.cutoffs) + len(self.warmup),
-            "cutoffs": [day.isoformat() for day in self.cutoffs],
-            "warmup": [day.isoformat() for day in self.warmup],
-            "sentences": self.sentences(),
-        }
-
-    def sentences(self) -> list[str]:
-        """For people."""
-        first, last = self.cutoffs[0], self.cutoffs[-1]
-        told = [
-            f"{self._verdict()} ({len(self.cutoffs)} forecasts made in the past, from {first} to "
-            f"{last}, {self.horizon} periods ahead)"
-        ]
-        if self.align == SERIES_END:
-            told.append(
-                "aligned by each store's own end (series_end): a benchmark alone, since a model "
-                "may know of other stores what came later; deploy refuses it"
-            )
-        told += [self._told(line) for line in self.leaderboard]
-        told += [
-            f"{name} failed, its share was filled: {why}" for name, why in self.failures.items()
-        ]
-        if self.perfect_foresight:
-            told.append(
-                f"perfect foresight: of {', '.join(self.perfect_foresight)} only the latest "
-                "version is kept, so the past's forecasts may have known it better"
-            )
-        if self.timeless:
-            told.append(
-                f"timeless: of {', '.join(self.timeless)} no versions are kept (valid_from), so "
-                "the past's forecasts know the stores as they are today"
-            )
-        if self.align != SERIES_END:
-            told += self.audit.sentences()
-        if self.reused:
-            told.append("nothing has changed since this validation was made: taken from the tables")
-        return told
-
-    def _verdict(self) -> str:
-        if self.audit.failed(self.best):
-            return "no model passed the leak audit"
-        if self.best == self.baseline:
-            return f"nothing beats the baseline {self.baseline}"
-        gain = self.leaderboard[0].gain
-        return f"{self.best} is best" + (
-            f", {gain:.0%} below {self.baseline} by {self.metric.upper()}"
-            if gain is not None
-            else ""
-        )
-
-    def _told(self, line: Line) -> str:
-        shown = [
-            f"{name.upper()} {value:.3f}"
-            for name in dict.fromkeys((self.metric, "wape", "mase", "rmsse", "bias"))
-            if (value := getattr(line, name)) is not None
-        ]
-        spread = f" ({line.spread[0]:.3f} to {line.spread[1]:.3f})" if line.spread else ""
-        if shown:
-            shown[0] += spread
-        filled = f", {line.n_filled} of {line.n_scored} filled" if line.n_filled else ""
-        mark = ", LEAK AUDIT FAILED" if self.audit.failed(line.model) else ""
-        return f"{line.model}: {', '.join(shown) or 'no score'}{filled}{mark}"
 
 
 @dataclass(frozen=True)
@@ -345,7 +232,7 @@ def _made(
         "align": config.validation.align,
     }
     run.progress("writing to MLflow")
-    details["mlflow_run_id"] = _logged(project, run, history, plan, scores)
+    details["mlflow_run_id"] = recorded(project, run, history, plan, scores)
     run.progress("writing the tables")
     _committed(run, project, _own(frame, rules, plan), scores, plan)
     return details, scores
@@ -432,45 +319,6 @@ def _committed(
         run.commit(spec, table.cast(spec.arrow), append=True)
 
 
-def _logged(project: Project, run: Run, history: History, plan: Plan, scores: pl.DataFrame) -> str:
-    wanted = project.config.validation
-    lines = leaderboard(scores, wanted.metric, wanted.baseline)
-    by_name = {line.model: line for line in lines}
-    records = []
-    for recipe in plan.recipes:
-        line = by_name.get(recipe.name)
-        overall = {m: getattr(line, m) for m in METRICS} if line else {}
-        records.append(
-            ModelRecord(
-                name=recipe.name,
-                parameters={"kind": recipe.kind, **recipe.parameters},
-                metrics={m: v for m, v in overall.items() if v is not None},
-                series=_by_cutoff(scores, recipe.name),
-                tags={"storecast.model": recipe.name, "storecast.recipe": recipe.digest},
-            )
-        )
-    return record_validation(
-        Tracking.of(project),
-        validation_id=plan.validation_id,
-        parameters={
-            "through": history.through,
-            "frequency": history.rules.frequency.code,
-            "horizon": history.rules.horizon,
-            "windows": wanted.windows,
-            "warmup": wanted.warmup,
-            "step": wanted.step,
-            "metric": wanted.metric,
-            "baseline": wanted.baseline,
-        },
-        models=records,
-        artifacts={
-            "leaderboard.json": json.dumps([line.as_dict() for line in lines], indent=1),
-            "scores.csv": scores.write_csv(),
-        },
-        tags={"storecast.run_id": run.run_id},
-    )
-
-
 def _audited(
     run: Run,
     project: Project,
@@ -488,17 +336,6 @@ def _audited(
     ranking = [line.model for line in leaderboard(scores, wanted.metric, wanted.baseline)]
     what = Audited(plan.recipes, plan.baseline, plan.cutoffs, plan.warmup, code_digest())
     return audited(run, project, history, what, level, ranking)
-
-
-def _by_cutoff(scores: pl.DataFrame, model: str) -> dict[str, list[tuple[int, float]]]:
-    rows = scores.filter((pl.col("scope") == "cutoff") & (pl.col("model") == model)).sort("member")
-    days = [(date.fromisoformat(m) - date(1970, 1, 1)) // timedelta(1) for m in rows["member"]]
-    series = {}
-    for metric in METRICS:
-        values = [(day, v) for day, v in zip(days, rows[metric], strict=True) if v is not None]
-        if values:
-            series[f"{metric}_by_cutoff"] = values
-    return series
 
 
 def _result(
