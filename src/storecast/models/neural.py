@@ -344,7 +344,7 @@ class TFT(Network):
     takes_statics = "codes"
     defaults: ClassVar[Mapping[str, Any]] = {
         **SCHOOLING,
-        "max_steps": 200,
+        "max_steps": 100,
         "hidden_size": 16,
         "lstm_layers": 1,
         "num_attention_heads": 2,
