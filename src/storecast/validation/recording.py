@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from storecast.core.panel import History
     from storecast.project import Project
     from storecast.runs import Run
-    from storecast.validation.step import Plan
+    from storecast.validation.plan import Plan
 
 
 def recorded(project: Project, run: Run, history: History, plan: Plan, scores: pl.DataFrame) -> str:

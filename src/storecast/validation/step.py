@@ -2,62 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-import storecast
 from storecast import runs
-from storecast.artifact.unified import fingerprint
 from storecast.backtest.road import calibrations, walk_forward
 from storecast.backtest.tasks import Outcome, backtest
 from storecast.core.alignment import SERIES_END, by_series_end, moved_back
 from storecast.core.schema import METRICS
-from storecast.core.window import cutoffs as cutoffs_of
-from storecast.errors import Code, ConfigurationError, ModelError
+from storecast.errors import Code, ModelError
 from storecast.history import load_history
-from storecast.models.base import Recipe, is_pretrained, recipes_of
+from storecast.models.base import is_pretrained
 from storecast.validation.leaderboard import WARMUP, compared, leaderboard, scored
 from storecast.validation.leakage import Audit, Audited, Level, audited
+from storecast.validation.plan import Plan, code_digest, planned
 from storecast.validation.recording import recorded
 from storecast.validation.result import ValidationResult
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
     from storecast.config import Config
     from storecast.core.panel import History, SeriesRules
     from storecast.project import Project
     from storecast.runs import Run
 
 _FORECASTS, _SCORES = "backtest_forecasts", "backtest_scores"
-_ROOMS = ("core", "models", "backtest", "validation")
-"""Rooms whose code decides what a validation finds."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a validation is going to do."""
-
-    validation_id: str
-    recipes: tuple[Recipe, ...]
-    baseline: Recipe
-    cutoffs: tuple[date, ...]
-    warmup: int
-    shifts: pl.DataFrame | None = None
-    """By how many periods each store was moved (``align: series_end``)."""
-
-    @property
-    def fed(self) -> tuple[date, ...]:
-        """Cutoffs that only feed the calibration."""
-        return self.cutoffs[: self.warmup]
 
 
 def validate(
@@ -84,7 +57,7 @@ def validate(
         history, shifts = load_history(run, project), None
         if config.validation.align == SERIES_END:
             history, shifts = by_series_end(history)
-        plan = replace(_plan(config, history, models), shifts=shifts)
+        plan = replace(planned(config, history, models), shifts=shifts)
         run.details["validation_id"] = plan.validation_id
         earlier = _earlier(run, project, plan.validation_id)
         if earlier is None:
@@ -99,87 +72,6 @@ def validate(
         if result.leaking:
             run.status = "unhealthy"
         return result
-
-
-def _plan(config: Config, history: History, models: Sequence[str] | None) -> Plan:
-    recipes = _chosen(config, history, models)
-    _refuse_silence(history)
-    first_day = history.sales.get_column("date").min()
-    wanted = config.validation
-    cutoffs = cutoffs_of(
-        history.rules,
-        history.through,
-        config.forecast.horizon,
-        wanted.windows,
-        wanted.step,
-        first_day if isinstance(first_day, date) else history.through,
-    )
-    baseline = next(r for r in recipes if r.name == wanted.baseline)
-    end = history.rules.frequency.last_day(history.rules.frequency.complete(history.through))
-    identity = {
-        "data": fingerprint(history, end),
-        "recipes": {recipe.name: recipe.digest for recipe in recipes},
-        "cutoffs": [day.isoformat() for day in cutoffs],
-        "step": wanted.step,
-        "warmup": wanted.warmup,
-        "baseline": wanted.baseline,
-        "align": wanted.align,
-        "version": storecast.__version__,
-        "code": code_digest(),
-    }
-    text = json.dumps(identity, sort_keys=True)
-    return Plan(
-        validation_id=hashlib.sha256(text.encode()).hexdigest()[:32],
-        recipes=tuple(recipes),
-        baseline=baseline,
-        cutoffs=tuple(cutoffs),
-        warmup=wanted.warmup,
-    )
-
-
-def _chosen(config: Config, history: History, models: Sequence[str] | None) -> list[Recipe]:
-    configured = recipes_of(config.models, history.rules, config.accelerator)
-    if models is None:
-        return configured
-    names = [recipe.name for recipe in configured]
-    for name in models:
-        if name not in names:
-            raise ConfigurationError(
-                Code.MODEL_UNKNOWN,
-                f"there is no model {name!r}",
-                where="--models",
-                expected=", ".join(names),
-                found=name,
-                next_step="add it to `models` in storecast.yaml",
-            )
-    wanted = {*models, config.validation.baseline}
-    return [recipe for recipe in configured if recipe.name in wanted]
-
-
-def _refuse_silence(history: History) -> None:
-    sales = history.sales.get_column("sales")
-    if not (sales.is_not_null() & (sales != 0)).any():
-        raise ModelError(
-            Code.NO_VARIATION,
-            "every sale is zero: there is nothing to learn and nothing to score",
-            where="table sales",
-            expected="sales other than zero",
-            found=f"{sales.len()} rows of zero",
-            next_step="check source.sales.columns.sales in storecast.yaml",
-        )
-
-
-@cache
-def code_digest() -> str:
-    """SHA-256 of the code that decides what a validation finds."""
-    total = hashlib.sha256()
-    for room in _ROOMS:
-        folder: Traversable = files("storecast").joinpath(room)
-        for file in sorted(folder.iterdir(), key=lambda f: f.name):
-            if file.name.endswith(".py"):
-                total.update(f"{room}/{file.name}".encode())
-                total.update(file.read_bytes())
-    return total.hexdigest()
 
 
 # ------------------------------------------------------------------ taken from the tables

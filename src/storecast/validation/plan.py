@@ -1,0 +1,135 @@
+"""What a validation is going to do, and the id that follows from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+import storecast
+from storecast.artifact.unified import fingerprint
+from storecast.core.window import cutoffs as cutoffs_of
+from storecast.errors import Code, ConfigurationError, ModelError
+from storecast.models.base import Recipe, recipes_of
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+    from storecast.config import Config
+    from storecast.core.panel import History
+
+_ROOMS = ("core", "models", "backtest", "validation")
+"""Rooms whose code decides what a validation finds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a validation is going to do."""
+
+    validation_id: str
+    recipes: tuple[Recipe, ...]
+    baseline: Recipe
+    cutoffs: tuple[date, ...]
+    warmup: int
+    shifts: pl.DataFrame | None = None
+    """By how many periods each store was moved (``align: series_end``)."""
+
+    @property
+    def fed(self) -> tuple[date, ...]:
+        """Cutoffs that only feed the calibration."""
+        return self.cutoffs[: self.warmup]
+
+
+def planned(config: Config, history: History, models: Sequence[str] | None) -> Plan:
+    """The plan of a validation of every configured model, or of ``models`` and the baseline.
+
+    Raises:
+        ContractError: HISTORY_TOO_SHORT.
+        ConfigurationError: MODEL_UNKNOWN.
+        ModelError: NO_VARIATION.
+    """
+    recipes = _chosen(config, history, models)
+    _refuse_silence(history)
+    first_day = history.sales.get_column("date").min()
+    wanted = config.validation
+    cutoffs = cutoffs_of(
+        history.rules,
+        history.through,
+        config.forecast.horizon,
+        wanted.windows,
+        wanted.step,
+        first_day if isinstance(first_day, date) else history.through,
+    )
+    baseline = next(r for r in recipes if r.name == wanted.baseline)
+    end = history.rules.frequency.last_day(history.rules.frequency.complete(history.through))
+    identity = {
+        "data": fingerprint(history, end),
+        "recipes": {recipe.name: recipe.digest for recipe in recipes},
+        "cutoffs": [day.isoformat() for day in cutoffs],
+        "step": wanted.step,
+        "warmup": wanted.warmup,
+        "baseline": wanted.baseline,
+        "align": wanted.align,
+        "version": storecast.__version__,
+        "code": code_digest(),
+    }
+    text = json.dumps(identity, sort_keys=True)
+    return Plan(
+        validation_id=hashlib.sha256(text.encode()).hexdigest()[:32],
+        recipes=tuple(recipes),
+        baseline=baseline,
+        cutoffs=tuple(cutoffs),
+        warmup=wanted.warmup,
+    )
+
+
+def _chosen(config: Config, history: History, models: Sequence[str] | None) -> list[Recipe]:
+    configured = recipes_of(config.models, history.rules, config.accelerator)
+    if models is None:
+        return configured
+    names = [recipe.name for recipe in configured]
+    for name in models:
+        if name not in names:
+            raise ConfigurationError(
+                Code.MODEL_UNKNOWN,
+                f"there is no model {name!r}",
+                where="--models",
+                expected=", ".join(names),
+                found=name,
+                next_step="add it to `models` in storecast.yaml",
+            )
+    wanted = {*models, config.validation.baseline}
+    return [recipe for recipe in configured if recipe.name in wanted]
+
+
+def _refuse_silence(history: History) -> None:
+    sales = history.sales.get_column("sales")
+    if not (sales.is_not_null() & (sales != 0)).any():
+        raise ModelError(
+            Code.NO_VARIATION,
+            "every sale is zero: there is nothing to learn and nothing to score",
+            where="table sales",
+            expected="sales other than zero",
+            found=f"{sales.len()} rows of zero",
+            next_step="check source.sales.columns.sales in storecast.yaml",
+        )
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 of the code that decides what a validation finds."""
+    total = hashlib.sha256()
+    for room in _ROOMS:
+        folder: Traversable = files("storecast").joinpath(room)
+        for file in sorted(folder.iterdir(), key=lambda f: f.name):
+            if file.name.endswith(".py"):
+                total.update(f"{room}/{file.name}".encode())
+                total.update(file.read_bytes())
+    return total.hexdigest()
