@@ -19,7 +19,16 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import click
 
-from storecast.console import Settings, answered, failed, program, readable, rejected
+from storecast.console import (
+    Settings,
+    answered,
+    columns,
+    failed,
+    program,
+    readable,
+    rejected,
+    wrapped,
+)
 from storecast.errors import Code, ConfigurationError, Interruption, NotServedError
 
 
@@ -182,7 +191,7 @@ def _validate(settings: Settings, models: str | None, audit_leakage: str | None)
         )
     chosen = [m.strip() for m in models.split(",") if m.strip()] if models else None
     result = storecast.validate(settings.load(), models=chosen, audit=_AUDITS[audit_leakage])
-    _say_result(settings, "validate", result)
+    _say_validation(settings, result)
     return result.as_dict(), 3 if result.leaking else 0
 
 
@@ -254,6 +263,8 @@ def _run(settings: Settings) -> Any:
     def heard(name: str, result: Any) -> None:
         if isinstance(result, str):
             settings.say(f"{name}: passed over: {result}")
+        elif name == "validate" and result is not None:
+            _say_validation(settings, result)
         elif result is not None:
             _say_result(settings, name, result)
 
@@ -265,6 +276,18 @@ def _run(settings: Settings) -> Any:
 def _say_result(settings: Settings, name: str, result: Any) -> None:
     for number, sentence in enumerate(result.sentences()):
         settings.say(f"{name}: {sentence}" if number == 0 else f"  {sentence}")
+
+
+def _say_validation(settings: Settings, result: Any) -> None:
+    """The leaderboard between what came out and what to know of it."""
+    from storecast.validation.board import board
+
+    settings.say(wrapped(f"validate: {result.headline()}", ""))
+    settings.say()
+    settings.show([(f"  {line}", tone) for line, tone in board(result, columns() - 2)])
+    settings.say()
+    for sentence in result.remarks():
+        settings.say(wrapped(sentence))
 
 
 def _say_next(settings: Settings) -> None:

@@ -12,7 +12,7 @@ import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from types import FrameType
@@ -45,6 +45,45 @@ class Settings:
         """Print for people; with ``--json`` nothing but the envelope is printed."""
         if not self.json:
             _print(text)
+
+    def show(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Print lines, each with its tone, in colours where a terminal has them."""
+        if not self.json:
+            for text, tone in lines:
+                _print(click.style(text, **_TONES.get(tone, {})) if _coloured() else text)
+
+
+_TONES: dict[str, dict[str, Any]] = {
+    "head": {"dim": True},
+    "best": {"bold": True, "fg": "green"},
+    "baseline": {"fg": "cyan"},
+    "worse": {"dim": True},
+    "leak": {"fg": "red"},
+}
+
+
+def _coloured() -> bool:
+    """Whether colours are wanted: https://no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def columns() -> int:
+    """How many characters a line of the terminal takes; 120 where there is none."""
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def wrapped(sentence: str, indent: str = "  ") -> str:
+    """A sentence that a terminal does not cut within a word; elsewhere it stays one line."""
+    if not sys.stdout.isatty():
+        return indent + sentence
+    return textwrap.fill(
+        sentence,
+        min(columns(), _WIDEST),
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def answered(command: str, settings: Settings, body: Callable[[], Any]) -> int:

@@ -11,6 +11,7 @@ rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979), 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,11 @@ import numpy.typing as npt
 
 MOST = 40
 """Differences above which their signs can no longer be enumerated: the newest ones count."""
+
+LEVEL = 0.1
+"""The chance, at most, that a validation calls any difference real that is none."""
+
+Verdict = Literal["better", "worse", "not_told_apart"]
 
 _TIES = 1e-9
 """Sums closer than this part of the greatest are one: they differ by rounding only."""
@@ -77,3 +83,59 @@ def adjusted(p_values: Mapping[str, float]) -> dict[str, float]:
         highest = max(highest, min(1.0, value * (len(ordered) - place)))
         result[name] = highest
     return result
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a model stands to the baseline: Holm's two-sided p-value, and what follows from it."""
+
+    p_value: float
+    verdict: Verdict
+
+
+def against(
+    losses: Mapping[str, Mapping[str, float | None]], baseline: str
+) -> dict[str, Difference]:
+    """Which models are really better or worse than the baseline.
+
+    Args:
+        losses: of each model its loss by cutoff, from the part of the window up to the next
+            cutoff; None where it is undefined. A cutoff counts where both losses are defined.
+        baseline: one of the models.
+
+    Returns:
+        each other model's difference, real where its p-value is at most ``LEVEL``; without the
+        models that share no cutoff with the baseline.
+    """
+    bar = losses.get(baseline, {})
+    differences = {
+        model: _differences(values, bar) for model, values in losses.items() if model != baseline
+    }
+    found = {model: sign_flip(values) for model, values in differences.items()}
+    holm = adjusted({model: p for model, p in found.items() if p is not None})
+    return {m: Difference(p, _verdict(p, sum(differences[m][-MOST:]))) for m, p in holm.items()}
+
+
+def _differences(
+    values: Mapping[str, float | None], bar: Mapping[str, float | None]
+) -> list[float]:
+    pairs = [(values[cutoff], bar.get(cutoff)) for cutoff in sorted(values)]
+    return [mine - its for mine, its in pairs if mine is not None and its is not None]
+
+
+def _verdict(p_value: float, difference: float) -> Verdict:
+    if p_value > LEVEL:
+        return "not_told_apart"
+    return "better" if difference < 0 else "worse"
+
+
+def fewest(models: int) -> int:
+    """Cutoffs below which not even a model better at each of them can be told apart.
+
+    Args:
+        models: how many are compared with the baseline.
+    """
+    cutoffs = 1
+    while models * 2.0 ** (1 - cutoffs) > LEVEL:
+        cutoffs += 1
+    return cutoffs

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from storecast.backtest.significance import Difference, Verdict, against
 from storecast.core import metrics
 from storecast.core.schema import METRICS
 from storecast.core.window import cutoffs as cutoffs_of
@@ -26,8 +27,11 @@ class Line:
     """One model of the leaderboard; a metric is None where it is undefined.
 
     ``spread`` is the lowest and highest value of the chosen metric over the cutoffs, ``gain`` the
-    share of the baseline's value by which the model's is lower (negative: higher), ``audit`` the
-    leak audit's verdict in one word; None where it was not audited.
+    share of the baseline's value by which the model's is lower (negative: higher). ``p_value`` is
+    of the difference from the baseline, adjusted for all models (``backtest.significance``), and
+    ``verdict`` what follows: better, worse or not_told_apart; both None for the baseline itself.
+    ``audit`` is the leak audit's verdict in one word; None where it was not audited.
+    ``pretrained`` says that the model may have learnt from the test's data elsewhere.
     """
 
     model: str
@@ -42,7 +46,15 @@ class Line:
     n_filled: int
     spread: tuple[float, float] | None
     gain: float | None
+    p_value: float | None = None
+    verdict: Verdict | None = None
     audit: str | None = None
+    pretrained: bool = False
+
+    @property
+    def filled(self) -> float:
+        """The share of its forecasts that are the baseline's."""
+        return self.n_filled / self.n_scored if self.n_scored else 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -132,9 +144,12 @@ def leaderboard(scores: pl.DataFrame, metric: str, baseline: str) -> list[Line]:
     cutoffs = scores.filter(pl.col("scope") == "cutoff")
     by_model = {row["model"]: row for row in overall.iter_rows(named=True)}
     bar = by_model[baseline][metric] if baseline in by_model else None
+    losses: dict[str, dict[str, float | None]] = {model: {} for model in by_model}
+    for model, cutoff, value in cutoffs.select("model", "member", metric).iter_rows():
+        losses[model][cutoff] = value
+    real = against(losses, baseline)
     lines = [
-        _line(row, cutoffs.filter(pl.col("model") == model)[metric].drop_nulls(), metric, bar)
-        for model, row in by_model.items()
+        _line(row, losses[model], metric, bar, real.get(model)) for model, row in by_model.items()
     ]
     return sorted(
         lines,
@@ -147,14 +162,22 @@ def leaderboard(scores: pl.DataFrame, metric: str, baseline: str) -> list[Line]:
     )
 
 
-def _line(row: Mapping[str, Any], values: pl.Series, metric: str, bar: float | None) -> Line:
+def _line(
+    row: Mapping[str, Any],
+    losses: Mapping[str, float | None],
+    metric: str,
+    bar: float | None,
+    real: Difference | None,
+) -> Line:
     value = row[metric]
-    spread = (float(min(values)), float(max(values))) if len(values) else None
+    defined = [loss for loss in losses.values() if loss is not None]
     return Line(
         model=row["model"],
         **{name: row[name] for name in METRICS},
         n_scored=row["n_scored"],
         n_filled=row["n_filled"],
-        spread=spread,
+        spread=(float(min(defined)), float(max(defined))) if defined else None,
         gain=1 - value / bar if value is not None and bar else None,
+        p_value=real.p_value if real else None,
+        verdict=real.verdict if real else None,
     )

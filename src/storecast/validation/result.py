@@ -7,9 +7,16 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
+from storecast.backtest.significance import LEVEL, MOST, fewest
 from storecast.core.alignment import SERIES_END
 from storecast.validation.leaderboard import Line
 from storecast.validation.leakage import Audit
+
+_REALLY = {
+    "better": "really better than",
+    "worse": "really worse than",
+    "not_told_apart": "not told apart from",
+}
 
 
 @dataclass(frozen=True)
@@ -63,27 +70,40 @@ class ValidationResult:
             "audit": self.audit.as_dict(),
             "leaking": list(self.leaking),
             "windows": len(self.cutoffs) + len(self.warmup),
+            "level": LEVEL,
             "cutoffs": [day.isoformat() for day in self.cutoffs],
             "warmup": [day.isoformat() for day in self.warmup],
             "sentences": self.sentences(),
         }
 
     def sentences(self) -> list[str]:
-        """For people."""
+        """For people: what came out, a sentence a model, and what to know about it."""
+        return [self.headline(), *map(self._told, self.leaderboard), *self.remarks()]
+
+    def headline(self) -> str:
+        """What came out."""
         first, last = self.cutoffs[0], self.cutoffs[-1]
-        told = [
+        return (
             f"{self._verdict()} ({len(self.cutoffs)} forecasts made in the past, from {first} to "
             f"{last}, {self.horizon} periods ahead)"
-        ]
+        )
+
+    def remarks(self) -> list[str]:
+        """What to know of the leaderboard."""
+        told = []
         if self.align == SERIES_END:
             told.append(
                 "aligned by each store's own end (series_end): a benchmark alone, since a model "
                 "may know of other stores what came later; deploy refuses it"
             )
-        told += [self._told(line) for line in self.leaderboard]
-        told += [
-            f"{name} failed, its share was filled: {why}" for name, why in self.failures.items()
-        ]
+        told += self._reality()
+        told += [self._filled(name, why) for name, why in self.failures.items()]
+        pretrained = [line.model for line in self.leaderboard if line.pretrained]
+        if pretrained:
+            told.append(
+                f"pretrained: {', '.join(pretrained)} may have learnt elsewhere from the data of "
+                "the test"
+            )
         if self.perfect_foresight:
             told.append(
                 f"perfect foresight: of {', '.join(self.perfect_foresight)} only the latest "
@@ -100,16 +120,47 @@ class ValidationResult:
             told.append("nothing has changed since this validation was made: taken from the tables")
         return told
 
+    def _reality(self) -> list[str]:
+        """Which differences from the baseline can be believed, and by which test."""
+        compared = [line for line in self.leaderboard if line.p_value is not None]
+        if not compared:
+            return []
+        cutoffs = min(len(self.cutoffs), MOST)
+        needed = fewest(len(compared))
+        if cutoffs < needed:
+            return [
+                f"{cutoffs} cutoff{'s' if cutoffs > 1 else ''} cannot tell a real difference from "
+                f"noise: it takes {needed}, beside {len(self.warmup)} to warm up "
+                "(validation.windows)"
+            ]
+        models = f", Holm over {len(compared)} models" if len(compared) > 1 else ""
+        return [
+            f"better, worse: a real difference from {self.baseline}; noise: it may be chance "
+            f"(exact sign-flip test over {cutoffs} cutoffs{models}, at {LEVEL:.0%})"
+        ]
+
+    def _filled(self, model: str, why: str) -> str:
+        line = next((line for line in self.leaderboard if line.model == model), None)
+        if line is None or not line.n_filled:
+            return f"{model} failed, its share was filled: {why}"
+        return (
+            f"{model} failed: {line.n_filled:,} of its {line.n_scored:,} scored forecasts are "
+            f"those of {self.baseline}; {why}"
+        )
+
     def _verdict(self) -> str:
         if self.audit.failed(self.best):
             return "no model passed the leak audit"
         if self.best == self.baseline:
             return f"nothing beats the baseline {self.baseline}"
-        gain = self.leaderboard[0].gain
-        return f"{self.best} is best" + (
-            f", {gain:.0%} below {self.baseline} by {self.metric.upper()}"
-            if gain is not None
-            else ""
+        line = self.leaderboard[0]
+        if line.gain is None:
+            return f"{self.best} is best"
+        chance = f" (p = {line.p_value:.3f})" if line.p_value is not None else ""
+        real = "a real difference" if line.verdict == "better" else "which may be chance"
+        return (
+            f"{self.best} is best, {line.gain:.0%} below {self.baseline} by "
+            f"{self.metric.upper()}, {real}{chance}"
         )
 
     def _told(self, line: Line) -> str:
@@ -123,4 +174,5 @@ class ValidationResult:
             shown[0] += spread
         filled = f", {line.n_filled} of {line.n_scored} filled" if line.n_filled else ""
         mark = ", LEAK AUDIT FAILED" if self.audit.failed(line.model) else ""
-        return f"{line.model}: {', '.join(shown) or 'no score'}{filled}{mark}"
+        real = f", {_REALLY[line.verdict]} {self.baseline}" if line.verdict else ""
+        return f"{line.model}: {', '.join(shown) or 'no score'}{real}{filled}{mark}"

@@ -241,8 +241,9 @@ def _result(
 ) -> ValidationResult:
     metric, baseline = config.validation.metric, config.validation.baseline
     audit = Audit.from_dict(details["audit"])
+    pretrained = details.get("pretrained", ())
     lines = [
-        replace(line, audit=audit.status(line.model))
+        replace(line, audit=audit.status(line.model), pretrained=line.model in pretrained)
         for line in leaderboard(scores, metric, baseline)
     ]
     # What a leak made is no accuracy: such a model stands last, and is not the best.
