@@ -102,6 +102,25 @@ def test_a_table_that_no_run_ever_named_begins_empty(project: Project) -> None:
     assert _content(project, "a") == _content(project, "b") == {"y": 2}
 
 
+def test_what_no_run_ever_named_holds_no_later_configuration(project: Project) -> None:
+    with pytest.raises(RuntimeError):
+        _write(project, RuntimeError("killed"), x=1)
+    other = TableSpec("a", (Column("w", TEXT, nullable=False),), ("w",))
+    with runs.begin(project, "ingest") as run:
+        run.commit(other, pa.table({"w": ["x"]}))
+    assert runs.read_table(project, "a").to_pydict() == {"w": ["x"]}
+
+
+def test_a_table_of_the_users_beside_ours_is_theirs(project: Project) -> None:
+    _write(project, x=1)
+    theirs = project.root / "lakehouse" / project.config.catalog / project.config.schema_ / "theirs"
+    for value in (1, 2):
+        deltalake.write_deltalake(str(theirs), pa.table({"v": [value]}), mode="append")
+    _write(project, x=2)
+    assert DeltaTable(str(theirs)).version() == 1
+    assert DeltaTable(str(theirs)).to_pyarrow_table()["v"].to_pylist() == [2, 1]
+
+
 def test_what_is_put_back_is_put_back_once(project: Project) -> None:
     _write(project, x=1)
     with pytest.raises(RuntimeError):

@@ -141,6 +141,9 @@ class TableStore(Protocol):
     def spec_of(self, name: str) -> pa.Schema:
         """The Arrow schema of an existing table (raises TABLE_NOT_FOUND)."""
 
+    def made(self, name: str) -> bool:
+        """Whether a table is one that ``create`` made: others are not ours to change."""
+
     def version(self, name: str) -> int | None:
         """The newest version, None where the table does not exist."""
 
@@ -199,6 +202,9 @@ class TableStore(Protocol):
 
     def clean(self, name: str) -> None:
         """Delete files that no version within the retention has; commits nothing."""
+
+    def drop(self, name: str) -> None:
+        """Remove a table and its whole past (raises TABLE_NOT_FOUND)."""
 
     def history(self, name: str) -> list[Mapping[str, Any]]:
         """Commits, newest first: version, timestamp (ISO 8601), operation, metrics."""

@@ -252,18 +252,23 @@ def _sweep(project: Project) -> None:
 
 
 def _put_back(run: Run) -> None:
-    """Restore what no completed run names, so that this run starts as an undisturbed one."""
+    """Restore what no completed run names, so that this run starts as an undisturbed one.
+
+    A table that no completed run ever wrote is dropped: its first version would hold a later
+    configuration to columns and a key that nobody has used.
+    """
     tables = run.project.tables
     for name in tables.names():
         newest, named = tables.version(name), run._named.get(name)
-        wanted = named if named is not None else 0
-        if name == _LEDGER or newest is None or newest == wanted:
+        if name == _LEDGER or newest is None or newest == named or not tables.made(name):
             continue
-        if _restored_from(tables.history(name)[0]) != wanted:
-            newest = tables.restore(name, wanted)
+        if named is None:
+            tables.drop(name)
+            continue
+        if _restored_from(tables.history(name)[0]) != named:
+            newest = tables.restore(name, named)
         # From here on the restored version is the one to build on, and named with the rest.
-        if named is not None:
-            run.tables_written[name] = newest
+        run.tables_written[name] = newest
 
 
 def _restored_from(commit: Mapping[str, Any]) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -114,6 +115,18 @@ def test_time_travel(tables: TableStore) -> None:
     assert restored == third + 1
     assert _stores(tables) == ["a"]
     assert _stores(tables, third) == ["c"]
+
+
+def test_a_dropped_table_is_gone_and_can_be_made_anew(tables: TableStore) -> None:
+    tables.merge(SPEC, _rows("a"), append=True)
+    assert tables.made("lines")
+    tables.drop("lines")
+    assert tables.names() == []
+    assert tables.version("lines") is None
+    with pytest.raises(TableError):
+        tables.drop("lines")
+    tables.create(replace(SPEC, primary_key=("store_id", "step")))
+    assert _stores(tables) == []
 
 
 def test_nothing_to_write_commits_nothing(tables: TableStore) -> None:

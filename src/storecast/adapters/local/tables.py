@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +58,10 @@ class LocalTables:
     def spec_of(self, name: str) -> pa.Schema:
         """The Arrow schema of an existing table (raises TABLE_NOT_FOUND)."""
         return schema_of(self._open(name))
+
+    def made(self, name: str) -> bool:
+        """Whether a table is one of ours: it says what its key is (raises TABLE_NOT_FOUND)."""
+        return any(_KEY in f.metadata for f in self._open(name).schema().fields)
 
     def version(self, name: str) -> int | None:
         """The newest version, None where the table does not exist."""
@@ -231,6 +237,15 @@ class LocalTables:
         with translated(name):
             table.restore(version)
         return self._open(name).version()
+
+    def drop(self, name: str) -> None:
+        """Remove a table and its whole past (raises TABLE_NOT_FOUND)."""
+        self._open(name)
+        folder = self._root / name
+        with translated(name):
+            # Without its log it is no table any more, whatever happens to the files.
+            (folder / "_delta_log").rename(folder / f"_dropped_log_{secrets.token_hex(4)}")
+            shutil.rmtree(folder)
 
     def compact(self, name: str) -> int:
         """Put small files together where there are many. Returns the version now current."""
