@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from storecast.backtest.significance import adjusted, sign_flip
+from storecast.backtest.significance import LEVEL, adjusted, against, fewest, sign_flip
 
 Differences = st.lists(st.floats(-10, 10, allow_nan=False, width=16), min_size=1, max_size=10)
 
@@ -67,3 +67,39 @@ def test_several_comparisons_are_judged_together() -> None:
     )
     assert adjusted({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
     assert adjusted({}) == {}
+
+
+CUTOFFS = [f"2022-0{i}-28" for i in range(1, 8)]
+
+
+def test_a_model_better_at_each_cutoff_is_real_and_one_that_wavers_is_not() -> None:
+    base = [0.3, 0.4, 0.5, 0.3, 0.4, 0.5, 0.4]
+    losses = {
+        "base": base,
+        "good": [v - 0.01 * (i + 1) for i, v in enumerate(base)],
+        "bad": [v + 0.1 for v in base],
+        "wavers": [v + (-1) ** i * 0.1 * (i + 1) for i, v in enumerate(base)],
+    }
+    found = against({m: dict(zip(CUTOFFS, v, strict=True)) for m, v in losses.items()}, "base")
+    assert {m: d.verdict for m, d in found.items()} == {
+        "good": "better", "bad": "worse", "wavers": "not_told_apart",
+    }  # fmt: skip
+    # two of 2⁷ patterns are as far out; Holm: three models, then two
+    assert found["good"].p_value == found["bad"].p_value == pytest.approx(3 * 2 / 128)
+    assert found["wavers"].p_value > LEVEL
+
+
+def test_only_cutoffs_at_which_both_are_defined_count() -> None:
+    base = dict.fromkeys(CUTOFFS, 0.5)
+    half = {c: None if i % 2 else 0.4 for i, c in enumerate(CUTOFFS)}
+    found = against({"base": base, "half": half, "never": {}, "none": {CUTOFFS[0]: None}}, "base")
+    assert set(found) == {"half"}
+    assert found["half"].p_value == pytest.approx(2 / 2**4)
+    assert against({"half": half}, "base") == {}
+
+
+def test_fewer_cutoffs_than_this_tell_nothing_apart() -> None:
+    for models in (1, 2, 5):
+        n = fewest(models)
+        assert models * float(sign_flip([-1.0] * n) or 0) <= LEVEL
+        assert models * float(sign_flip([-1.0] * (n - 1)) or 0) > LEVEL

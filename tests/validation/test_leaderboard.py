@@ -73,3 +73,24 @@ def test_the_best_stands_first_the_baseline_before_its_equals_the_undefined_last
     assert lines[0].spread == pytest.approx((0.3, 0.5))
     assert lines[3].gain is None
     assert lines[3].spread is None
+
+
+def test_what_is_really_better_is_told_from_what_is_not() -> None:
+    scores = pl.concat(
+        [
+            scores_of(base=0.5).filter(pl.col("scope") == "overall"),
+            scores_of(sure=0.4, luck=0.45).filter(pl.col("scope") == "overall"),
+            *(
+                scores_of(base=0.5, sure=0.4 - i / 100, luck=0.0 if i == 7 else 0.51)
+                .filter((pl.col("scope") == "cutoff") & (pl.col("member") == "x"))
+                .with_columns(member=pl.lit(f"2022-0{i}-28"))
+                for i in range(1, 8)
+            ),
+        ]
+    )
+    lines = {line.model: line for line in leaderboard(scores, "wape", "base")}
+    assert {m: line.verdict for m, line in lines.items()} == {
+        "sure": "better", "luck": "not_told_apart", "base": None,
+    }  # fmt: skip
+    assert lines["sure"].p_value == pytest.approx(2 * 2 / 128)
+    assert lines["base"].p_value is None

@@ -35,7 +35,7 @@ class Column:
 
 
 def board(result: ValidationResult, width: int) -> list[tuple[str, Tone]]:
-    """The leaderboard, a head and a line a model, of at most ``width`` characters from 66 on.
+    """The leaderboard, a head and a line a model, of at most ``width`` characters from 72 on.
 
     A name that is too long stands on a line of its own, above its figures. Columns that tell less
     are left out where there is no room for them.
@@ -85,7 +85,7 @@ def _columns(result: ValidationResult) -> list[Column]:
         ranks,
         column(metric.upper(), lambda line: _number(getattr(line, metric))),
         column("min–max", _spread),
-        column("gain", lambda line: _signed(line.gain)),
+        column("gain", lambda line: _signed(None if line.model == result.baseline else line.gain)),
         column("verdict", lambda line: _verdict(result, line)),
         column("p", lambda line: _number(line.p_value), needed=False),
         column("bias", lambda line: _signed(line.bias)),

@@ -84,8 +84,8 @@ class ValidationResult:
         """What came out."""
         first, last = self.cutoffs[0], self.cutoffs[-1]
         return (
-            f"{self._verdict()} ({len(self.cutoffs)} forecasts made in the past, from {first} to "
-            f"{last}, {self.horizon} periods ahead)"
+            f"{self._verdict()}; {len(self.cutoffs)} forecasts made in the past, from {first} to "
+            f"{last}, {self.horizon} periods ahead"
         )
 
     def remarks(self) -> list[str]:
