@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 import pyarrow as pa
 
 from storecast.core.schema import TableSpec
+from storecast.errors import StorecastError
 
 HOLDS_FLOATS: Final = b"storecast.holds_floats"
 """Metadata by which a source marks a text field some of whose values are stored as floats."""
@@ -250,16 +251,23 @@ class Engine(Protocol):
 class Compute(Protocol):
     """Two verbs: run independent tasks, and map a function over groups of stores."""
 
+    @property
+    def workers(self) -> int:
+        """How many tasks run at once."""
+
     def run_tasks(
         self,
         function: Callable[[TaskT], ResultT],
         tasks: Sequence[TaskT],
         *,
         cost: Callable[[TaskT], float] | None = None,
+        lost: Callable[[TaskT, StorecastError], ResultT] | None = None,
     ) -> Iterator[tuple[TaskT, ResultT]]:
         """Run each task, in processes with one numeric thread each; yield as they finish.
 
-        ``function`` is importable by name, a task pickles. Dear ones (``cost``) start first.
+        ``function`` is importable by name, a task pickles. Dear ones (``cost``) start first. A
+        task whose worker was killed is tried once more, alone; if that is killed too, ``lost``,
+        called here, says what stands for it (None: MODEL_FAILED is raised).
         """
 
     def map_stores(

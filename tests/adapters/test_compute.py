@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from storecast.adapters.local.compute import LocalCompute
-from storecast.errors import Code, ContractError, ModelError
+from storecast.errors import Code, ContractError, ModelError, StorecastError
 
 
 def _square(n: int) -> tuple[int, int, str]:
@@ -23,10 +24,16 @@ def _refuse(n: int) -> int:
 
 
 def _die(n: int) -> int:
-    if n == 1:
+    if n == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.2)
     return n
+
+
+def _die_once(mark: str) -> str:
+    if mark and not Path(mark).exists():
+        Path(mark).write_text("died here")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return mark
 
 
 def _linger(n: int) -> int:
@@ -57,9 +64,30 @@ def test_an_error_comes_back_whole() -> None:
     }  # fmt: skip
 
 
-def test_a_killed_worker_is_a_failed_model() -> None:
+def test_a_task_whose_worker_is_killed_twice_is_lost_and_the_others_are_not() -> None:
+    told: list[StorecastError] = []
+
+    def lost(n: int, fault: StorecastError) -> int:
+        told.append(fault)
+        return -n
+
+    results = list(LocalCompute(workers=2).run_tasks(_die, [1, 2, 3, 4], lost=lost))
+    assert sorted(results) == [(1, 1), (2, -2), (3, 3), (4, 4)]
+    assert [fault.code for fault in told] == [Code.MODEL_FAILED]
+
+
+def test_a_task_whose_worker_is_killed_once_is_tried_again(tmp_path: Path) -> None:
+    mark = str(tmp_path / "mark")
+    assert sorted(LocalCompute(workers=2).run_tasks(_die_once, ["", mark])) == [
+        ("", ""),
+        (mark, mark),
+    ]
+    assert Path(mark).exists()
+
+
+def test_without_a_word_of_what_stands_for_it_a_lost_task_is_a_failed_model() -> None:
     with pytest.raises(ModelError) as caught:
-        list(LocalCompute(workers=2).run_tasks(_die, [1, 2, 3]))
+        list(LocalCompute(workers=2).run_tasks(_die, [1, 2]))
     assert caught.value.code is Code.MODEL_FAILED
 
 

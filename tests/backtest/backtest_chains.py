@@ -21,12 +21,15 @@ FAST = {"n_estimators": 15, "lags": [1, 2, 3]}
 class Here:
     """Compute in this process, so that a test's own models are known to it."""
 
+    workers = 1
+
     def run_tasks(
         self,
         function: Callable[[Any], Any],
         tasks: Sequence[Any],
         *,
         cost: Callable[[Any], float] | None = None,
+        lost: Callable[[Any, Any], Any] | None = None,
     ) -> Iterator[tuple[Any, Any]]:
         for task in sorted(tasks, key=cost, reverse=True) if cost else tasks:
             yield task, function(task)

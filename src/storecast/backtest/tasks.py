@@ -2,11 +2,14 @@
 
 Workers read the history from Arrow files in a scratch folder, cut the window themselves, and
 give back what the model said beside what happened. Validation and, later, the gate share this
-room; intervals are added afterwards, walking forward, by ``calibrated``.
+room; intervals are added afterwards, walking forward, by ``calibrated``. What a task found can be
+kept (``keeping``), under a key of all that decides it.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,10 +17,15 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from storecast.backtest import keeping
+from storecast.backtest.identity import model_identity, surroundings, window_digest
+from storecast.backtest.keeping import Done
+from storecast.backtest.measuring import forget_peak, peak_memory_mb
 from storecast.core import metrics
 from storecast.core.panel import History, SeriesRules
 from storecast.core.window import Future, Window, actuals, cut
@@ -51,24 +59,34 @@ class Outcome(NamedTuple):
     (null is unknown), open, segment, closed, the point forecasts (and quantiles, where the model
     has its own), origin (model, filled), size (of the store, for the calibration), scale and
     scale_sq (for the metrics), and the segment attributes. Forecasts of ``cold_start`` are null
-    until ``calibrated``. ``failure`` says why a share was filled.
+    until ``calibrated``. ``failure`` says why a share was filled. ``seconds``,
+    ``peak_memory_mb`` and ``kept`` as in ``keeping.Done``.
     """
 
     recipe: Recipe
     cutoff: date
     frame: pl.DataFrame
     failure: str | None
+    seconds: float = 0.0
+    peak_memory_mb: float | None = None
+    kept: bool = False
 
 
 @dataclass(frozen=True)
 class Task:
-    """A recipe at a cutoff; plain enough to pickle."""
+    """A recipe at a cutoff; plain enough to pickle.
+
+    ``keep`` is the folder of finished tasks (None: nothing is taken from one, nothing kept), and
+    ``key`` what decides the outcome beside the window.
+    """
 
     folder: str
     recipe: Recipe
     baseline: Recipe
     cutoff: date
     horizon: int
+    keep: str | None = None
+    key: str = ""
 
 
 def backtest(
@@ -80,11 +98,14 @@ def backtest(
     *,
     baseline: Recipe | None = None,
     scratch: Path | None = None,
+    keep: Path | None = None,
 ) -> Iterator[Outcome]:
     """Run every recipe at every cutoff, in worker processes; yield as they finish.
 
     A model that fails, or leaves stores out, does not leave the average: its share is filled by
-    ``baseline`` (None: the seasonal naive) and marked.
+    ``baseline`` (None: the seasonal naive) and marked; so it is where its worker was killed,
+    twice. With ``keep``, a folder, tasks that were finished earlier are taken from it, and those
+    that finish now are kept in it.
 
     Raises:
         ModelError: MODEL_UNKNOWN, or MODEL_FAILED for a parameter that a kind has not, before
@@ -100,24 +121,43 @@ def backtest(
         create(recipe)
     with tempfile.TemporaryDirectory(prefix="backtest-", dir=scratch) as folder:
         write_history(history, Path(folder))
+        kept = None if keep is None else str(keep)
+        keys = [_key(recipe, baseline) if keep is not None else "" for recipe in recipes]
         tasks = [
-            Task(folder, recipe, baseline, cutoff, horizon)
+            Task(folder, recipe, baseline, cutoff, horizon, kept, key)
             for cutoff in cutoffs
-            for recipe in recipes
+            for recipe, key in zip(recipes, keys, strict=True)
         ]
         try:
-            for task, (frame, failure) in compute.run_tasks(run_task, tasks, cost=_cost):
-                if failure is not None:
-                    _log.info("%s at %s: %s", task.recipe.name, task.cutoff, failure)
-                yield Outcome(task.recipe, task.cutoff, frame, failure)
+            for task, done in compute.run_tasks(
+                run_task, tasks, cost=lambda task: cost_of(task.recipe), lost=_lost
+            ):
+                if done.failure is not None:
+                    _log.info("%s at %s: %s", task.recipe.name, task.cutoff, done.failure)
+                yield Outcome(
+                    task.recipe, task.cutoff, done.frame, done.failure, done.seconds,
+                    done.peak_memory_mb, done.kept,
+                )  # fmt: skip
         finally:
             # where tasks ran in this very process, the history is still held
-            _window.cache_clear()
+            _cut.cache_clear()
+            _digest.cache_clear()
             _history.cache_clear()
+            if keep is not None:
+                keeping.clean(keep)
 
 
-def _cost(task: Task) -> float:
-    return 0.0 if create(task.recipe).stateless else 1.0
+def cost_of(recipe: Recipe) -> float:
+    """What a task of a recipe may take, roughly, where a boosted model takes 1."""
+    model = create(recipe)
+    if model.stateless:
+        return 0.05
+    return 1.0 if getattr(model, "fast", True) else 20.0
+
+
+def _key(recipe: Recipe, baseline: Recipe) -> str:
+    """All that decides an outcome beside the window."""
+    return json.dumps([model_identity(recipe), model_identity(baseline), surroundings()])
 
 
 def write_history(history: History, folder: Path) -> None:
@@ -148,15 +188,52 @@ def _history(folder: str) -> History:
 
 
 @lru_cache(maxsize=2)
-def _window(folder: str, cutoff: date, horizon: int) -> Window:
-    return cut(_history(folder), cutoff, horizon)
+def _cut(folder: str, cutoff: date, horizon: int) -> tuple[Window, pl.DataFrame]:
+    history = _history(folder)
+    window = cut(history, cutoff, horizon)
+    return window, actuals(history, window)
 
 
-def run_task(task: Task) -> tuple[pl.DataFrame, str | None]:
-    """Fit, forecast and set beside what happened; the frame and the failure of an outcome."""
-    window = _window(task.folder, task.cutoff, task.horizon)
+@lru_cache(maxsize=2)
+def _digest(folder: str, cutoff: date, horizon: int) -> str:
+    return window_digest(*_cut(folder, cutoff, horizon))
+
+
+def run_task(task: Task) -> Done:
+    """Fit, forecast and set beside what happened; or take what was found before."""
+    if task.keep is None:
+        return _computed(task)
+    told = f"{task.key} {_digest(task.folder, task.cutoff, task.horizon)}"
+    key, folder = hashlib.sha256(told.encode()).hexdigest(), Path(task.keep)
+    done = keeping.taken(folder, key)
+    if done is None:
+        done = _computed(task)
+        keeping.keep(folder, key, done)
+    return done
+
+
+def _computed(task: Task) -> Done:
+    began = perf_counter()
+    forget_peak()
+    window, actual = _cut(task.folder, task.cutoff, task.horizon)
     forecast, failure = forecast_window(task.recipe, task.baseline, window)
-    return _beside(_history(task.folder), window, forecast), failure
+    frame = _beside(actual, window, forecast)
+    return Done(frame, failure, perf_counter() - began, peak_memory_mb())
+
+
+def _lost(task: Task, fault: StorecastError) -> Done:
+    """What stands for a task whose worker was killed: the baseline's forecasts.
+
+    Raises:
+        ModelError: MODEL_FAILED where it was the baseline's own task.
+    """
+    if task.recipe == task.baseline:
+        raise fault
+    window, actual = _cut(task.folder, task.cutoff, task.horizon)
+    failure = f"{fault.message}: {fault.found}"
+    whole = _filled(None, _baseline(task.baseline, window, failure))
+    frame = _beside(actual, window, finish(whole, window.future, window.past.rules))
+    return Done(frame, failure, 0.0, None)
 
 
 def forecast_window(
@@ -243,15 +320,15 @@ def _nothing() -> pl.DataFrame:
     )
 
 
-def _beside(history: History, window: Window, forecast: pl.DataFrame) -> pl.DataFrame:
-    rules, past = history.rules, window.past
+def _beside(actual: pl.DataFrame, window: Window, forecast: pl.DataFrame) -> pl.DataFrame:
+    rules, past = window.past.rules, window.past
     told = [
         window.future.rows.select("store_id", "date", "closed"),
         store_scales(past).rename({"scale": "size"}),
         metrics.scale(past.rows, rules.season).select("store_id", "scale", "scale_sq"),
         past.stores.select("store_id", *rules.segments),
     ]
-    frame = actuals(history, window).join(
+    frame = actual.join(
         forecast.drop("step"), on=["store_id", "date"], how="left", maintain_order="left"
     )
     for further in told:

@@ -8,11 +8,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING
 
-from storecast.errors import Code, ModelError
+from storecast.errors import Code, ModelError, StorecastError
 from storecast.ports import ResultT, TaskT
 
 if TYPE_CHECKING:
@@ -45,13 +45,15 @@ class LocalCompute:
         tasks: Sequence[TaskT],
         *,
         cost: Callable[[TaskT], float] | None = None,
+        lost: Callable[[TaskT, StorecastError], ResultT] | None = None,
     ) -> Iterator[tuple[TaskT, ResultT]]:
         """Run each task; yield as they finish, the dear ones started first.
 
-        What a task raises is raised here, whole, and ends the others.
+        What a task raises is raised here, whole, and ends the others. A task whose worker was
+        killed is tried once more, alone; then ``lost`` says what stands for it.
 
         Raises:
-            ModelError: MODEL_FAILED where a worker was killed.
+            ModelError: MODEL_FAILED where a worker was killed twice and there is no ``lost``.
         """
         ordered = list(tasks) if cost is None else sorted(tasks, key=cost, reverse=True)
         workers = min(self.workers, len(ordered))
@@ -60,7 +62,21 @@ class LocalCompute:
             for task in ordered:
                 yield task, function(task)
             return
-        yield from _in_processes(function, ordered, workers)
+        rest = ordered
+        while rest:
+            finished: set[int] = set()
+            try:
+                for number, result in _in_processes(function, rest, workers):
+                    finished.add(number)
+                    yield rest[number], result
+            except BrokenProcessPool:
+                rest = [task for number, task in enumerate(rest) if number not in finished]
+                # tasks start in their order: those at work were the first that are not finished
+                for task in rest[:workers]:
+                    yield task, _alone(function, task, lost)
+                rest = rest[workers:]
+            else:
+                return
 
     def map_stores(
         self,
@@ -74,7 +90,8 @@ class LocalCompute:
 
 def _in_processes(
     function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int
-) -> Iterator[tuple[TaskT, ResultT]]:
+) -> Iterator[tuple[int, ResultT]]:
+    """The tasks' numbers and results. Raises BrokenProcessPool where a worker was killed."""
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
@@ -82,9 +99,19 @@ def _in_processes(
     try:
         with _environment(_ONE_THREAD):
             # Workers start here, one a submission: they read the variables as they import.
-            futures = {pool.submit(function, task): task for task in tasks}
+            futures = {pool.submit(function, task): number for number, task in enumerate(tasks)}
+        # what finished before a worker was killed comes before the fault
+        broken: BrokenProcessPool | None = None
         for future in as_completed(futures):
-            yield futures.pop(future), _result(future)
+            number = futures.pop(future)
+            try:
+                result = future.result()
+            except BrokenProcessPool as fault:
+                broken = fault
+                continue
+            yield number, result
+        if broken is not None:
+            raise broken
         finished = True
     finally:
         if not finished:
@@ -92,17 +119,34 @@ def _in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _result(future: Future[ResultT]) -> ResultT:
+def _alone(
+    function: Callable[[TaskT], ResultT],
+    task: TaskT,
+    lost: Callable[[TaskT, StorecastError], ResultT] | None,
+) -> ResultT:
+    """A task once more, in a process with nothing beside it."""
     try:
-        return future.result()
+        ((_, result),) = _in_processes(function, [task], 1)
     except BrokenProcessPool as fault:
-        raise ModelError(
+        told = ModelError(
             Code.MODEL_FAILED,
-            "a worker process ended before its task did",
+            "the worker process ended before its task did, twice, the second time alone",
             expected="a worker that answers",
             found="killed, most often for want of memory",
-            next_step="close other programs, or validate fewer models at once with --models",
-        ) from fault
+            next_step="close other programs, or leave the model out with --models",
+        )
+        if lost is None or not _startable():
+            raise told from fault
+        return lost(task, told)
+    return result
+
+
+def _startable() -> bool:
+    """Whether a worker that has next to nothing to do answers."""
+    try:
+        return bool(list(_in_processes(abs, [1], 1)))
+    except BrokenProcessPool:
+        return False
 
 
 def _terminate(pool: ProcessPoolExecutor) -> None:
