@@ -59,7 +59,6 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
         ("platform", "databricks"),
         ("platform", "spark"),
         ("validation.compare_from", [None, "2021-01-01"]),
-        ("models", ["seasonal_naive", "ensemble"]),
         ("gate", {"windows": 6}),
         ("inference.fallback", ["previous_champion", "empty"]),
         ("warehouse", "/tmp/w"),

@@ -36,6 +36,8 @@ from storecast.core.schema import (
 from storecast.core.written import DateFormat
 from storecast.errors import ConfigurationError, ModelError
 from storecast.models.base import check_parameters
+from storecast.models.ensemble import KIND as ENSEMBLE
+from storecast.models.ensemble import member_names
 
 NOT_SERVED = "NOT_SERVED "
 """Begins the message of a fault that a later version cures."""
@@ -360,8 +362,7 @@ class Validation(Section):
 
 
 DEFAULT_MODELS = ("seasonal_naive", "local_level", "ets", "theta", "lightgbm")
-SERVED_MODELS = (*DEFAULT_MODELS, "xgboost", "nbeats", "tft")
-KNOWN_MODELS = (*SERVED_MODELS, "ensemble")
+SERVED_MODELS = (*DEFAULT_MODELS, "xgboost", "nbeats", "tft", "ensemble")
 DARTS = "darts"
 """The kind of every model that is named by its class in Darts, and the key that names it."""
 
@@ -385,13 +386,8 @@ class ModelConfig(BaseModel):
         kind = self.kind or (DARTS if by_class else self.name)
         if by_class and kind != DARTS:
             raise ValueError(f"the key `{DARTS}` names a class, so `kind` is not {kind!r}")
-        if kind in KNOWN_MODELS and kind not in SERVED_MODELS:
-            raise ValueError(
-                f"{NOT_SERVED}the model {kind!r} is not served by this version; "
-                f"served: {', '.join(SERVED_MODELS)}"
-            )
         if kind not in (*SERVED_MODELS, DARTS) and kind not in _third_party_models():
-            near = difflib.get_close_matches(kind, KNOWN_MODELS, 1)
+            near = difflib.get_close_matches(kind, SERVED_MODELS, 1)
             raise ValueError(
                 f"there is no model {kind!r}" + (f"; did you mean {near[0]!r}?" if near else "")
             )
@@ -479,11 +475,17 @@ class Config(Section):
         for model in self.models:
             try:
                 check_parameters(model.name, model.kind, model.parameters)
+                if model.kind == ENSEMBLE:
+                    member_names(model, self.models)
             except ModelError as fault:
                 raise ValueError(fault.message) from fault
         if self.validation.baseline not in names:
             raise ValueError(
                 f"validation.baseline {self.validation.baseline!r} is not among the models"
+            )
+        if any(m.name == self.validation.baseline and m.kind == ENSEMBLE for m in self.models):
+            raise ValueError(
+                "validation.baseline fills for models that fail, so it cannot be an ensemble"
             )
         known = {n for table in self.source.covariates for n in table.known}
         strangers = [n for n in self.series.closed_when if n not in known]

@@ -25,12 +25,14 @@ from storecast.artifact import flat
 from storecast.artifact.load import check, load
 from storecast.artifact.unified import UnifiedForecaster, output_schema
 from storecast.errors import Code, InputError, ModelError, StorecastError
+from storecast.models.ensemble import computed
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
     from mlflow.models.model import ModelInfo
 
     from storecast.core.panel import SeriesRules
+    from storecast.models.base import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -289,13 +291,15 @@ def log_model(folder: Path, forecaster: UnifiedForecaster) -> ModelInfo:
             python_model=str(_LOADER),
             artifacts={ARTIFACT: str(folder)},
             signature=signature(forecaster.rules),
-            pip_requirements=_requirements(forecaster.recipe.kind),
+            pip_requirements=_requirements(forecaster.recipe),
         )
     return info
 
 
-def _requirements(kind: str) -> list[str]:
-    return [_pinned(name) for name in (*_NEEDED, *_NEEDED_BY.get(kind, ()))]
+def _requirements(recipe: Recipe) -> list[str]:
+    kinds = [made.kind for made in computed([recipe])]
+    needed = dict.fromkeys((*_NEEDED, *(n for kind in kinds for n in _NEEDED_BY.get(kind, ()))))
+    return [_pinned(name) for name in needed]
 
 
 def _pinned(name: str) -> str:

@@ -1,29 +1,28 @@
 """The whole road: from what the tables say to the final, calibrated forecasts at a cutoff.
 
 Validation walks it once; the audit walks it again on altered tables. What is learnt from earlier
-windows (calibration, and whatever comes to stand beside it) belongs into ``walk_forward``, so
-that the audit has it too.
+windows (the weights of ensembles, then the calibration) belongs into ``walk_forward``, so that the
+audit has it too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from storecast.backtest.tasks import COLD_START, Outcome, backtest, calibrated, calibration_errors
+from storecast.backtest.ensembles import Outcomes, with_ensembles
+from storecast.backtest.tasks import COLD_START, backtest, calibrated, calibration_errors
 from storecast.models.base import KEY, POINTS, quantile_columns
 from storecast.models.calibration import Conformal
+from storecast.models.ensemble import computed
 
 if TYPE_CHECKING:
     from storecast.core.panel import History, SeriesRules
     from storecast.models.base import Recipe
-
-Outcomes = Mapping[tuple[str, date], Outcome]
-"""By the recipe's name and the cutoff."""
 
 
 def walk_forward(
@@ -32,7 +31,7 @@ def walk_forward(
     """Every window's final forecasts: its intervals from earlier windows' complete targets.
 
     Args:
-        outcomes: of every recipe at every cutoff.
+        outcomes: of every recipe at every cutoff; ensembles need their members' alone.
         recipes: the models.
         cutoffs: ascending.
         rules: of the series.
@@ -42,6 +41,7 @@ def walk_forward(
         the same columns.
     """
     frames = []
+    outcomes = with_ensembles(outcomes, recipes, cutoffs, rules)
     for recipe in recipes:
         told: list[pl.DataFrame] = []
         for cutoff in cutoffs:
@@ -68,6 +68,7 @@ def calibrations(
 
     That is what a model deployed on the whole history takes.
     """
+    outcomes = with_ensembles(outcomes, recipes, cutoffs, rules)
     return {
         recipe.name: Conformal.learn(
             calibration_errors([outcomes[recipe.name, day].frame for day in cutoffs], until), rules
@@ -98,7 +99,12 @@ class Road:
         outcomes = {
             (outcome.recipe.name, outcome.cutoff): outcome
             for outcome in backtest(
-                history, self.recipes, self.cutoffs, self.horizon, Inline(), baseline=self.baseline
+                history,
+                computed(self.recipes),
+                self.cutoffs,
+                self.horizon,
+                Inline(),
+                baseline=self.baseline,
             )
         }
         rules = history.rules
@@ -113,12 +119,15 @@ class Road:
 class Inline:
     """Compute in this very process: a road is walked inside a worker."""
 
+    workers = 1
+
     def run_tasks(
         self,
         function: Callable[[Any], Any],
         tasks: Sequence[Any],
         *,
         cost: Callable[[Any], float] | None = None,  # noqa: ARG002 - the port's
+        lost: Callable[[Any, Any], Any] | None = None,  # noqa: ARG002 - the port's
     ) -> Iterator[tuple[Any, Any]]:
         """One after the other."""
         for task in tasks:

@@ -19,11 +19,14 @@ class Validated:
 
     Attributes:
         validation_id: its id.
-        recipes: of its models, by name.
+        recipes: of its models, by name, with what was learnt beside (weights of ensembles,
+            tuned parameters).
         conformals: each model's calibration by all windows, whose targets are complete by now.
         scores: one row a model, overall: ``model`` and a column a metric.
         verdicts: of the leak audit, by the models that it tried.
         audited: False where the audit was turned off.
+        configured: digests of the models' recipes as they were configured, by name, where these
+            differ from ``recipes``.
     """
 
     validation_id: str
@@ -32,6 +35,14 @@ class Validated:
     scores: pl.DataFrame
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     audited: bool = True
+    configured: Mapping[str, str] = field(default_factory=dict)
+
+    def proven(self, recipe: Recipe) -> Recipe | None:
+        """The validated recipe of a model as it is configured now; None: it was another."""
+        found = self.recipes.get(recipe.name)
+        if found is None or self.configured.get(recipe.name, found.digest) != recipe.digest:
+            return None
+        return found
 
     def failed(self, model: str) -> bool:
         """Whether the leak audit says no to a model."""
@@ -80,10 +91,9 @@ def choose(
     current = {recipe.name: recipe for recipe in configured}
     scored = {
         name: score
-        for name, recipe in validated.recipes.items()
+        for name, recipe in current.items()
         if (score := validated.score(name, metric)) is not None
-        and name in current
-        and current[name].digest == recipe.digest
+        and validated.proven(recipe) is not None
         and (name == baseline or not validated.failed(name))
     }
     bar = scored.get(baseline)
@@ -102,8 +112,10 @@ def choose(
             f"no model was more accurate than the baseline {baseline}, so the baseline is the "
             "champion"
         )
-        return Choice(current[baseline], True, reason)
-    return Choice(current[best], True, f"{best} was the most accurate of {len(scored)} models")
+        best = baseline
+    else:
+        reason = f"{best} was the most accurate of {len(scored)} models"
+    return Choice(validated.proven(current[best]) or current[best], True, reason)
 
 
 def check_audit(validated: Validated, model: str) -> None:
@@ -147,9 +159,9 @@ def _asked(validated: Validated, configured: Sequence[Recipe], model: str, force
             next_step="add it to `models` in storecast.yaml and validate",
         )
     recipe = current[model]
-    proven = validated.recipes.get(model)
-    if proven is not None and proven.digest == recipe.digest:
-        return Choice(recipe, True, f"{model} was asked for")
+    proven = validated.proven(recipe)
+    if proven is not None:
+        return Choice(proven, True, f"{model} was asked for")
     if force:
         return Choice(
             recipe, False, f"{model} was asked for and forced: it was not validated as it is now"
@@ -159,6 +171,6 @@ def _asked(validated: Validated, configured: Sequence[Recipe], model: str, force
         f"the newest validation did not try {model} as it is configured now",
         where=f"validation {validated.validation_id}",
         expected=", ".join(validated.recipes),
-        found=model if proven is None else f"{model} with other parameters",
+        found=model if model not in validated.recipes else f"{model} with other parameters",
         next_step="storecast validate; or deploy it all the same with --force",
     )

@@ -277,6 +277,7 @@ def _newest_validation(run: Run, project: Project) -> Validated:
         scores=scores,
         verdicts={n: Verdict.from_dict(v) for n, v in audit["verdicts"].items()},
         audited=audit["level"] != "off",
+        configured=told.get("configured", {}),
     )
 
 

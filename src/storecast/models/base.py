@@ -104,8 +104,16 @@ class Configured(Protocol):
 def recipes_of(
     models: Sequence[Configured], rules: SeriesRules, accelerator: str = "auto"
 ) -> list[Recipe]:
-    """The recipes of the configured models, as the series' rules make them."""
-    return [
+    """The recipes of the configured models, as the series' rules make them.
+
+    That of an ensemble holds its members' recipes.
+
+    Raises:
+        ModelError: MODEL_UNKNOWN, MODEL_FAILED where an ensemble has not the members it names.
+    """
+    from storecast.models import ensemble
+
+    recipes = [
         Recipe(
             name=model.name,
             kind=model.kind,
@@ -116,6 +124,12 @@ def recipes_of(
         )
         for model in models
     ]
+    by_name = {recipe.name: recipe for recipe in recipes}
+    for place, model in enumerate(models):
+        if model.kind == ensemble.KIND:
+            names = ensemble.member_names(model, models)
+            recipes[place] = ensemble.with_members(recipes[place], [by_name[n] for n in names])
+    return recipes
 
 
 class Forecaster(Protocol):
@@ -150,6 +164,7 @@ def forecaster_class(kind: str) -> type[Forecaster]:
     """
     from storecast.models.baselines import LocalLevel, SeasonalNaive
     from storecast.models.boosted import LightGBM, XGBoost
+    from storecast.models.ensemble import Ensemble
     from storecast.models.neural import NBEATS, TFT
     from storecast.models.statistical import ETS, Theta
 
@@ -162,6 +177,7 @@ def forecaster_class(kind: str) -> type[Forecaster]:
         Theta.kind: Theta,
         NBEATS.kind: NBEATS,
         TFT.kind: TFT,
+        Ensemble.kind: Ensemble,
     }
     if kind in own:
         return own[kind]
@@ -204,8 +220,10 @@ def restore(recipe: Recipe, files: Mapping[str, bytes]) -> Forecaster:
 
 def is_pretrained(recipe: Recipe) -> bool:
     """Whether the model's own training data may hold what it is tested on."""
-    from storecast.models import darts_classes
+    from storecast.models import darts_classes, ensemble
 
+    if recipe.kind == ensemble.KIND:
+        return any(is_pretrained(member) for member in ensemble.members_of(recipe))
     return darts_classes.is_pretrained(recipe.kind, recipe.parameters)
 
 
@@ -275,6 +293,7 @@ def check_parameters(name: str, kind: str, parameters: Mapping[str, Any]) -> Non
     if kind == darts_classes.KIND:
         darts_classes.check_class(name, parameters.get("darts"))
         return
+    # an ensemble has no ``defaults``: its members are checked where all models are known
     defaults = getattr(forecaster_class(kind), "defaults", None)
     if defaults is not None:
         parameters_of(name, parameters, defaults)

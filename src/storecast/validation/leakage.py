@@ -23,6 +23,8 @@ from storecast.backtest.audit import Finding, Verdict, audit, few_stores
 from storecast.backtest.hindsight import suspects
 from storecast.backtest.road import Road
 from storecast.models.base import create
+from storecast.models.ensemble import KIND as ENSEMBLE
+from storecast.models.ensemble import computed
 
 if TYPE_CHECKING:
     from storecast.core.panel import History, SeriesRules
@@ -152,7 +154,9 @@ def audited(
     by_name = {recipe.name: recipe for recipe in what.recipes}
     for name in ranking:
         if name not in found:
-            found |= ask((by_name[name],), cutoffs, "none", few=FEW)
+            # the weights of an ensemble are learnt from a window before
+            before: Before = "one" if by_name[name].kind == ENSEMBLE else "none"
+            found |= ask((by_name[name],), cutoffs, before, few=FEW)
         if not found[name].failed:
             break
     ordered = {recipe.name: found[recipe.name] for recipe in what.recipes if recipe.name in found}
@@ -221,7 +225,7 @@ class _Asker:
                 each=before == "all",
                 attributes=self.attributes,
                 compute=self.project.compute,
-                light=all(create(recipe).stateless for recipe in recipes),
+                light=all(create(recipe).stateless for recipe in computed(recipes)),
                 scratch=self.project.scratch(),
             )
         self.run.progress(text, len(cutoffs), len(cutoffs))

@@ -18,6 +18,7 @@ from storecast.artifact.unified import fingerprint
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.models.base import Recipe, recipes_of
+from storecast.models.ensemble import computed
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -106,6 +107,8 @@ def _chosen(config: Config, history: History, models: Sequence[str] | None) -> l
                 next_step="add it to `models` in storecast.yaml",
             )
     wanted = {*models, config.validation.baseline}
+    # an ensemble is made of its members' windows, which are shown as well
+    wanted |= {r.name for r in computed([r for r in configured if r.name in wanted])}
     return [recipe for recipe in configured if recipe.name in wanted]
 
 

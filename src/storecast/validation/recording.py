@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from storecast.core.schema import METRICS
+from storecast.models.ensemble import KIND as ENSEMBLE
+from storecast.models.ensemble import members_of
 from storecast.tracking import ModelRecord, Tracking, record_validation
 from storecast.validation.leaderboard import leaderboard
 
 if TYPE_CHECKING:
     from storecast.core.panel import History
+    from storecast.models.base import Recipe
     from storecast.project import Project
     from storecast.runs import Run
     from storecast.validation.plan import Plan
@@ -31,7 +34,7 @@ def recorded(project: Project, run: Run, history: History, plan: Plan, scores: p
         records.append(
             ModelRecord(
                 name=recipe.name,
-                parameters={"kind": recipe.kind, **recipe.parameters},
+                parameters={"kind": recipe.kind, **_shown(recipe)},
                 metrics={m: v for m, v in overall.items() if v is not None},
                 series=_by_cutoff(scores, recipe.name),
                 tags={"storecast.model": recipe.name, "storecast.recipe": recipe.digest},
@@ -57,6 +60,15 @@ def recorded(project: Project, run: Run, history: History, plan: Plan, scores: p
         },
         tags={"storecast.run_id": run.run_id},
     )
+
+
+def _shown(recipe: Recipe) -> dict[str, Any]:
+    """The parameters as a table of runs can show them: of an ensemble's members the names."""
+    shown = dict(recipe.parameters)
+    if recipe.kind == ENSEMBLE:
+        shown["members"] = [member.name for member in members_of(recipe)]
+        shown["weights"] = json.dumps(shown.get("weights"))
+    return shown
 
 
 def _by_cutoff(scores: pl.DataFrame, model: str) -> dict[str, list[tuple[int, float]]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from storecast import runs
+from storecast.backtest.ensembles import Outcomes, weighted, with_ensembles
 from storecast.backtest.road import calibrations, walk_forward
 from storecast.backtest.tasks import Outcome, backtest
 from storecast.core.alignment import SERIES_END, by_series_end, moved_back
@@ -18,6 +19,7 @@ from storecast.core.schema import METRICS
 from storecast.errors import Code, ModelError
 from storecast.history import load_history
 from storecast.models.base import is_pretrained
+from storecast.models.ensemble import computed
 from storecast.validation.leaderboard import WARMUP, compared, leaderboard, scored
 from storecast.validation.leakage import Audit, Audited, Level, audited
 from storecast.validation.plan import Plan, code_digest, planned
@@ -105,17 +107,20 @@ def _made(
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Backtest, calibrate, score, log and commit; the run's details, and the scores."""
     config = project.config
-    outcomes = _outcomes(run, project, history, plan)
+    outcomes: Outcomes = _outcomes(run, project, history, plan)
     rules = history.rules
+    outcomes = with_ensembles(outcomes, plan.recipes, plan.cutoffs, rules)
     frame = pl.concat(walk_forward(outcomes, plan.recipes, plan.cutoffs, rules))
     through = rules.frequency.complete(history.through)
     conformals = calibrations(outcomes, plan.recipes, plan.cutoffs, rules, through)
+    final = replace(plan, recipes=weighted(outcomes, plan.recipes, plan.cutoffs, rules, through))
     frame = frame.with_columns(compared(frame, rules, plan.cutoffs, config.validation.step))
     scores = scored(frame, rules, plan.fed)
     _refuse_unscored(scores, config.validation.metric)
     details = {
         "validation_id": plan.validation_id,
-        "recipes": {recipe.name: json.loads(recipe.to_json()) for recipe in plan.recipes},
+        "recipes": {recipe.name: json.loads(recipe.to_json()) for recipe in final.recipes},
+        "configured": {recipe.name: recipe.digest for recipe in plan.recipes},
         "conformals": {name: json.loads(c.to_json()) for name, c in conformals.items()},
         "failures": _failures(outcomes),
         "perfect_foresight": _foresight(history),
@@ -124,7 +129,7 @@ def _made(
         "align": config.validation.align,
     }
     run.progress("writing to MLflow")
-    details["mlflow_run_id"] = recorded(project, run, history, plan, scores)
+    details["mlflow_run_id"] = recorded(project, run, history, final, scores)
     run.progress("writing the tables")
     _committed(run, project, _own(frame, rules, plan), scores, plan)
     return details, scores
@@ -133,13 +138,14 @@ def _made(
 def _outcomes(
     run: Run, project: Project, history: History, plan: Plan
 ) -> dict[tuple[str, date], Outcome]:
-    total = len(plan.recipes) * len(plan.cutoffs)
-    text = f"backtest of {len(plan.recipes)} models at {len(plan.cutoffs)} cutoffs"
+    recipes = computed(plan.recipes)
+    total = len(recipes) * len(plan.cutoffs)
+    text = f"backtest of {len(recipes)} models at {len(plan.cutoffs)} cutoffs"
     run.progress(text, 0, total)
     outcomes: dict[tuple[str, date], Outcome] = {}
     for outcome in backtest(
         history,
-        plan.recipes,
+        recipes,
         plan.cutoffs,
         project.config.forecast.horizon,
         project.compute,
