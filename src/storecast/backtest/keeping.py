@@ -7,6 +7,7 @@ first, once all together are larger than ``MOST_BYTES``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -84,7 +85,8 @@ def keep(folder: Path, key: str, done: Done) -> None:
         temporary.replace(folder / _name(key, content))
     except OSError as fault:
         _log.warning("a finished task could not be kept in %s: %s", folder, fault)
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def clean(folder: Path, most: int = MOST_BYTES) -> None:
