@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from storecast.console import rejected
+from storecast.console import _Display, duration, rejected
 
 REASON = (
     "vendas.dia, row id = x1: The date is not written YYYY-MM-DD. Write it YYYY-MM-DD, in the "
@@ -60,3 +60,23 @@ def test_rows_of_one_code_stand_together() -> None:
     rows = [_frame(reason_code=c, reason=f"{c} {n}") for n in (2, 1) for c in ("B", "A")]
     codes = [b.splitlines()[1].strip() for b in rejected(pl.concat(rows)).split("\n\n")]
     assert codes == ["A 1", "A 2", "B 1", "B 2"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "1 s"), (89, "89 s"), (90, "2 min"), (3600, "60 min"), (5400, "1 h 30 min")],
+)
+def test_a_time_is_said_as_people_say_it(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_progress_in_lines_says_how_much_is_done_and_what_is_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with _Display(terminal=False) as display:
+        display.show("backtest", 0, 20)
+        display.show("backtest", 1, 20, 300.0)
+        display.show("backtest", 2, 20, 240.0)
+        display.show("backtest", 20, 20, 0.0)
+    lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["backtest 0/20", "backtest 2/20, about 4 min left", "backtest 20/20"]

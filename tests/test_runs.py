@@ -160,8 +160,8 @@ def test_one_writer_at_a_time(project: Project) -> None:
 def test_who_listens_hears(project: Project) -> None:
     heard = []
     with runs.listen(lambda *told: heard.append(told)), runs.begin(project, "ingest") as run:
-        run.progress("reading", 1, 2)
-    assert heard == [(run.run_id, "", 0, 0), (run.run_id, "reading", 1, 2)]
+        run.progress("reading", 1, 2, left=3.0)
+    assert heard == [(run.run_id, "", 0, 0, None), (run.run_id, "reading", 1, 2, 3.0)]
     with runs.begin(project, "ingest") as run:
         run.progress("unheard")
     assert len(heard) == 2

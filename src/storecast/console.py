@@ -189,10 +189,10 @@ def _listening(settings: Settings) -> Iterator[None]:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     with _Display(sys.stderr.isatty() and not settings.json) as display:
 
-        def heard(run_id: str, text: str, done: int, total: int) -> None:
+        def heard(run_id: str, text: str, done: int, total: int, left: float | None) -> None:
             settings.run_id = run_id
             if text and not settings.json:
-                display.show(text, done, total)
+                display.show(text, done, total, left)
 
         with runs.listen(heard, interrupted=lambda: settings.interrupted):
             yield
@@ -217,35 +217,46 @@ class _Display:
                 Progress,
                 TextColumn,
                 TimeElapsedColumn,
-                TimeRemainingColumn,
             )
 
             self._progress = Progress(
                 TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TimeElapsedColumn(), TimeRemainingColumn(),
+                TimeElapsedColumn(), TextColumn("{task.fields[left]}"),
                 console=Console(stderr=True), transient=True,
             )  # fmt: skip
             self._progress.start()
         return self
 
-    def show(self, text: str, done: int, total: int) -> None:
+    def show(self, text: str, done: int, total: int, left: float | None = None) -> None:
+        remains = "" if left is None or done >= total else f"about {duration(left)} left"
         if self._terminal:
             if text != self._text:
                 if self._task is not None:
                     self._progress.remove_task(self._task)
-                self._task = self._progress.add_task(text, total=total or None)
-            self._progress.update(self._task, completed=done, total=total or None)
+                self._task = self._progress.add_task(text, total=total or None, left="")
+            self._progress.update(self._task, completed=done, total=total or None, left=remains)
         else:
             tenth = 10 * done // total if total else -1
             if text != self._text or tenth != self._tenth:
                 counted = f" {done}/{total}" if total else ""
-                click.echo(f"{datetime.now():%H:%M:%S} {text}{counted}", err=True)
+                click.echo(
+                    f"{datetime.now():%H:%M:%S} {text}{counted}{remains and ', '}{remains}",
+                    err=True,
+                )
             self._tenth = tenth
         self._text = text
 
     def __exit__(self, *_: object) -> None:
         if self._progress is not None:
             self._progress.stop()
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: seconds, then minutes, then hours and minutes."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def readable(frame: Any) -> str:

@@ -56,6 +56,11 @@ class Project:
         return folder
 
     @property
+    def finished_tasks(self) -> Path:
+        """The folder of a backtest's finished tasks, which may be removed at any time."""
+        return self.root / ".storecast" / "tasks"
+
+    @property
     def lock_file(self) -> Path:
         """The file that one writing command holds at a time."""
         folder = self.root / ".storecast"

@@ -41,7 +41,7 @@ _LEDGER = "runs"
 _CLEAN_EVERY = 10
 _log = logging.getLogger(__name__)
 
-Listener = Callable[[str, str, int, int], None]
+Listener = Callable[[str, str, int, int, float | None], None]
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 _interrupted: ContextVar[Callable[[], bool]] = ContextVar("interrupted", default=lambda: False)
 
@@ -50,8 +50,9 @@ _interrupted: ContextVar[Callable[[], bool]] = ContextVar("interrupted", default
 def listen(
     callback: Listener, *, interrupted: Callable[[], bool] = lambda: False
 ) -> Iterator[None]:
-    """Hear what runs report: ``callback(run_id, text, done, total)``; text "" at a beginning.
+    """Hear what runs report: ``callback(run_id, text, done, total, left)``.
 
+    The text is "" at a beginning; ``left`` are the seconds still to go, None where unknown.
     ``interrupted`` says whether a signal came: inside a library's code it comes back as that
     library's error.
     """
@@ -63,10 +64,10 @@ def listen(
         _interrupted.reset(tokens[1])
 
 
-def _heard(run_id: str, text: str, done: int, total: int) -> None:
+def _heard(run_id: str, text: str, done: int, total: int, left: float | None = None) -> None:
     callback = _listener.get()
     if callback is not None:
-        callback(run_id, text, done, total)
+        callback(run_id, text, done, total, left)
 
 
 @dataclass
@@ -183,9 +184,9 @@ class Run:
             raise ValueError(f"no such count: {sorted(unknown)}")
         self.counts.update(counts)
 
-    def progress(self, text: str, done: int = 0, total: int = 0) -> None:
-        """Tell whoever listens; ``total`` 0 where it is not known."""
-        _heard(self.run_id, text, done, total)
+    def progress(self, text: str, done: int = 0, total: int = 0, left: float | None = None) -> None:
+        """Tell whoever listens; ``total`` 0 where it is not known, ``left`` in seconds."""
+        _heard(self.run_id, text, done, total, left)
 
 
 @contextlib.contextmanager

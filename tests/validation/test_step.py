@@ -210,10 +210,33 @@ def test_lightgbm_in_processes_with_the_real_mlflow(project: Make) -> None:
         chain(), "models=[seasonal_naive, {name: trees, kind: lightgbm, n_estimators: 5}]"
     )
     heard: list[tuple[str, int, int]] = []
-    with runs.listen(lambda _run, text, done, total: heard.append((text, done, total))):
+    with runs.listen(lambda _run, text, done, total, _left: heard.append((text, done, total))):
         result = storecast.validate(made)
     assert {line.model for line in result.leaderboard} == {"seasonal_naive", "trees"}
     assert ("backtest of 2 models at 5 cutoffs", 10, 10) in heard
     assert not result.failures
     assert not list(made.scratch().iterdir())
     assert (made.root / "mlflow.db").is_file()
+
+
+@pytest.mark.usefixtures("logged")
+def test_a_validation_takes_what_another_finished_and_says_so(project: Make) -> None:
+    made = here(project(chain()))
+    first = storecast.validate(made)
+    assert not any(task["kept"] for task in first.tasks)
+    assert {(t["model"], t["cutoff"]) for t in first.tasks} == {
+        (model, str(cutoff))
+        for model in ("seasonal_naive", "local_level")
+        for cutoff in (*first.warmup, *first.cutoffs)
+    }
+    assert all(task["seconds"] > 0 and task["peak_memory_mb"] > 10 for task in first.tasks)
+    models = "models=[seasonal_naive, local_level, theta]"
+    heard: list[float | None] = []
+    with runs.listen(lambda _run, _text, _done, _total, left: heard.append(left)):
+        second = storecast.validate(here(storecast.load(made.root, [models])))
+    assert [t["model"] for t in second.tasks if not t["kept"]] == ["theta"] * 5
+    assert "10 of 15 tasks were finished before: not done again" in second.sentences()
+    assert any(left is not None for left in heard)
+    lines = {line.model: line for line in second.leaderboard}
+    assert all(lines[line.model].wape == line.wape for line in first.leaderboard)
+    assert runs.newest(made, "validate")["details"]["tasks"] == list(second.tasks)  # type: ignore[index]

@@ -12,13 +12,13 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -145,6 +145,20 @@ def backtest(
             _history.cache_clear()
             if keep is not None:
                 keeping.clean(keep)
+
+
+def told(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+    """What the tasks took, by model and cutoff: seconds, peak_memory_mb, kept; plain values."""
+    return [
+        {
+            "model": outcome.recipe.name,
+            "cutoff": outcome.cutoff.isoformat(),
+            "seconds": round(outcome.seconds, 3),
+            "peak_memory_mb": outcome.peak_memory_mb and round(outcome.peak_memory_mb, 1),
+            "kept": outcome.kept,
+        }
+        for outcome in sorted(outcomes, key=lambda o: (o.recipe.name, o.cutoff))
+    ]
 
 
 def cost_of(recipe: Recipe) -> float:

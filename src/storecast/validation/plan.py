@@ -7,22 +7,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 import storecast
 from storecast.artifact.unified import fingerprint
+from storecast.backtest import identity
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.models.base import Recipe, recipes_of
 from storecast.models.ensemble import computed
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
     from storecast.config import Config
     from storecast.core.panel import History
 
@@ -125,14 +122,6 @@ def _refuse_silence(history: History) -> None:
         )
 
 
-@cache
 def code_digest() -> str:
     """SHA-256 of the code that decides what a validation finds."""
-    total = hashlib.sha256()
-    for room in _ROOMS:
-        folder: Traversable = files("storecast").joinpath(room)
-        for file in sorted(folder.iterdir(), key=lambda f: f.name):
-            if file.name.endswith(".py"):
-                total.update(f"{room}/{file.name}".encode())
-                total.update(file.read_bytes())
-    return total.hexdigest()
+    return identity.code_digest(_ROOMS)

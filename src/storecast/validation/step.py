@@ -12,8 +12,9 @@ import polars as pl
 
 from storecast import runs
 from storecast.backtest.ensembles import Outcomes, weighted, with_ensembles
+from storecast.backtest.remaining import Remaining
 from storecast.backtest.road import calibrations, walk_forward
-from storecast.backtest.tasks import Outcome, backtest
+from storecast.backtest.tasks import Outcome, backtest, cost_of, told
 from storecast.core.alignment import SERIES_END, by_series_end, moved_back
 from storecast.core.schema import METRICS
 from storecast.errors import Code, ModelError
@@ -108,6 +109,7 @@ def _made(
     """Backtest, calibrate, score, log and commit; the run's details, and the scores."""
     config = project.config
     outcomes: Outcomes = _outcomes(run, project, history, plan)
+    tasks = told(outcomes.values())
     rules = history.rules
     outcomes = with_ensembles(outcomes, plan.recipes, plan.cutoffs, rules)
     frame = pl.concat(walk_forward(outcomes, plan.recipes, plan.cutoffs, rules))
@@ -123,6 +125,7 @@ def _made(
         "configured": {recipe.name: recipe.digest for recipe in plan.recipes},
         "conformals": {name: json.loads(c.to_json()) for name, c in conformals.items()},
         "failures": _failures(outcomes),
+        "tasks": tasks,
         "perfect_foresight": _foresight(history),
         "timeless": _timeless(history),
         "pretrained": [recipe.name for recipe in plan.recipes if is_pretrained(recipe)],
@@ -140,6 +143,11 @@ def _outcomes(
 ) -> dict[tuple[str, date], Outcome]:
     recipes = computed(plan.recipes)
     total = len(recipes) * len(plan.cutoffs)
+    left = Remaining(
+        open={recipe.name: len(plan.cutoffs) for recipe in recipes},
+        costs={recipe.name: cost_of(recipe) for recipe in recipes},
+        workers=project.compute.workers,
+    )
     text = f"backtest of {len(recipes)} models at {len(plan.cutoffs)} cutoffs"
     run.progress(text, 0, total)
     outcomes: dict[tuple[str, date], Outcome] = {}
@@ -151,9 +159,11 @@ def _outcomes(
         project.compute,
         baseline=plan.baseline,
         scratch=project.scratch(),
+        keep=project.finished_tasks,
     ):
         outcomes[outcome.recipe.name, outcome.cutoff] = outcome
-        run.progress(text, len(outcomes), total)
+        left.finished(outcome.recipe.name, outcome.seconds)
+        run.progress(text, len(outcomes), total, left.seconds())
     return outcomes
 
 
@@ -270,4 +280,5 @@ def _result(
         reused=reused,
         audit=audit,
         align=config.validation.align,
+        tasks=tuple(details.get("tasks", ())),
     )
