@@ -110,6 +110,9 @@ def backtest_rows(store: str, cutoff: date, days: list[date], sold: Any, made: A
         pl.lit(cutoff).alias("cutoff"),
         pl.int_range(1, pl.len() + 1).alias("step"),
         pl.col("forecast").alias("forecast_mean"),
+        (pl.col("forecast") * 0.8).alias("q10"),
+        pl.col("forecast").alias("q50"),
+        (pl.col("forecast") * 1.25).alias("q90"),
         pl.lit("headline").alias("segment"),
         pl.lit("model").alias("origin"),
     )
@@ -125,6 +128,11 @@ def scores(ids: list[str]) -> pl.DataFrame:
         for back in (12, 8, 4):
             day = (CUTOFF - timedelta(weeks=back)).isoformat()
             rows.append({**key, "scope": "cutoff", "member": day, **score})
+        rows += [{**key, "scope": "step", "member": str(i), **score, "wape": wape + 0.01 * i}
+                 for i in range(1, HORIZON + 1)]  # fmt: skip
+        rows += [{**key, "scope": "segment", "member": m, **score, "n_scored": n}
+                 for m, n in (("headline", 1000), ("region=north", 300), ("region=south", 700),
+                              ("cold_start", 4))]  # fmt: skip
         rows += [{**key, "scope": "store", "member": s, **score, "wape": wape + 0.001 * i}
                  for i, s in enumerate(ids)]  # fmt: skip
     return pl.DataFrame(rows)

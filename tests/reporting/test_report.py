@@ -12,7 +12,7 @@ import pytest
 
 from storecast.core.calendar import Frequency
 from storecast.errors import Code, StorecastError
-from storecast.reporting import wording
+from storecast.reporting import trust, wording
 from storecast.reporting.assembly import assemble
 from storecast.reporting.content import Tables
 from storecast.reporting.figures import embedded, pictures
@@ -155,10 +155,12 @@ def test_the_totals_error_is_measured_on_the_total():
 
 def test_the_test_forecast_shown_is_the_last_one_before():
     made = tables()
-    shown = {shop.store_id: shop.backtest for shop in assemble(setting(), made).shops}["001"]
+    shown = {shop.store_id: shop.tested for shop in assemble(setting(), made).shops}["001"]
     rows = made.backtest.filter(pl.col("store_id") == "001").sort("date", "step")
     newest = rows.unique("date", keep="first", maintain_order=True)
-    assert list(shown.values) == newest["forecast"].to_list()
+    assert list(shown.point.values) == newest["forecast"].to_list()
+    assert list(shown.low.values) == newest["q10"].to_list()
+    assert list(shown.high.values) == newest["q90"].to_list()
     assert newest["step"].max() == 4
 
 
@@ -294,3 +296,158 @@ def test_sentences_start_with_what_is_forecast():
     prose = said(tables(), locale="pt-BR")
     assert prose.sentences[0].startswith("Vendas líquidas de 12 lojas em 8 semanas")
     assert any("conteve 78,3%" in s for s in prose.trust)
+
+
+# ------------------------------------------------------------- the models compared
+
+
+def judged(cutoffs=8):
+    """Scores in which lightgbm is better at each cutoff and local_level at most of them."""
+    made = tables()
+    rows = []
+    for model, wape, by_cutoff in (
+        ("lightgbm", 0.2, lambda i: 0.2 + i / 100),
+        ("local_level", 0.29, lambda i: 0.5 if i == 0 else 0.26),
+        ("seasonal_naive", 0.3, lambda i: 0.3 + i / 100),
+    ):
+        overall = made.scores.filter(pl.col("model") == model, pl.col("scope") == "overall")
+        rows.append(overall.with_columns(wape=pl.lit(wape)))
+        for i in range(cutoffs):
+            day = (CUTOFF - timedelta(weeks=4 * (cutoffs - i))).isoformat()
+            rows.append(overall.with_columns(
+                scope=pl.lit("cutoff"), member=pl.lit(day), wape=pl.lit(by_cutoff(i))))  # fmt: skip
+    others = made.scores.filter(~pl.col("scope").is_in(["overall", "cutoff"]))
+    return replace(made, scores=pl.concat([*rows, others]))
+
+
+def cells(text, table):
+    body = re.search(rf'<table id="{table}">.*?<tbody>(.*?)</tbody>', text, re.S)[1]
+    found = []
+    for row in re.findall(r"<tr.*?</tr>", body, re.S):
+        inside = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S)
+        found.append([" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in inside])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("locale", "better", "same"),
+    [("en", "really better", "not told apart"), ("pt-BR", "melhor de fato", "indistinto")],
+)
+def test_what_is_really_better_is_told_from_what_may_be_chance(locale, better, same):
+    found = assemble(setting(locale=locale), made := judged())
+    verdicts = {score.model: score.verdict for score in found.trust.leaderboard}
+    assert verdicts == {
+        "lightgbm": "better", "local_level": "not_told_apart", "seasonal_naive": None,
+    }  # fmt: skip
+    # two of 2⁸ patterns are as far out, and two models are compared
+    assert found.trust.model.p_value == pytest.approx(2 * 2 / 256)
+    rows = {row[0].split()[0]: row for row in cells(page(found), "leaderboard")}
+    assert rows["lightgbm"][4].startswith(better)
+    assert rows["local_level"][4].startswith(same)
+    assert rows["seasonal_naive"][3:5] == ["–", "–"]
+    point = "." if locale == "en" else ","
+    assert rows["lightgbm"][1:4] == [
+        t.replace(".", point) for t in ("20.0%", "20.0%–27.0%", "+33.3%")
+    ]
+    assert (f"p = 0{point}016") in " ".join(words(found).trust)
+    few = page(assemble(setting(locale=locale), judged(3)))
+    assert ("too few to tell" in few) == (locale == "en")
+    assert made.scores.height
+
+
+def test_the_reports_leaderboard_is_that_of_the_tables():
+    found = assemble(setting(), made := judged())
+    overall = made.scores.filter(pl.col("scope") == "overall").sort("wape")
+    rows = cells(page(found), "leaderboard")
+    assert [row[0].split()[0] for row in rows] == overall["model"].to_list()
+    for row, told in zip(rows, overall.iter_rows(named=True), strict=True):
+        assert row[1] == f"{told['wape']:.1%}"
+        assert row[5:] == [
+            f"{told['mase']:.3f}", f"{told['rmsse']:.3f}", "+1.2%", "78.3%", "1,000", "0",
+        ]  # fmt: skip
+
+
+def test_another_metric_orders_and_is_shown_as_a_number():
+    found = assemble(setting(metric="mase"), tables())
+    assert found.trust.model.loss == found.trust.model.mase
+    text = page(found)
+    assert cells(text, "leaderboard")[0][1] == f"{found.trust.model.mase:.3f}"
+    assert "MASE by step ahead" in text
+    assert pictures(found)["steps"]["share"] is False
+
+
+def test_what_leaks_is_filled_or_pretrained_is_marked():
+    made = judged()
+    filled = pl.when(pl.col("model") == "local_level").then(123).otherwise(pl.col("n_filled"))
+    made = replace(made, scores=made.scores.with_columns(n_filled=filled))
+    marks = {"leaking": ("lightgbm",), "pretrained": ("local_level",), "model": None}
+    found = assemble(setting(**marks), made)
+    rows = cells(page(found), "leaderboard")
+    assert [row[0] for row in rows] == [
+        "local_level best pretrained", "seasonal_naive baseline", "lightgbm leak",
+    ]  # fmt: skip
+    assert rows[2][4] == "–"
+    assert rows[0][-1] == "12.3%"
+    prose = " ".join(words(found).trust)
+    assert "12.3% of the test forecasts of local_level are those of seasonal_naive" in prose
+    assert "local_level is pretrained" in prose
+
+
+def test_the_audit_of_the_model_in_use_is_told():
+    assert any("Leak audit: passed" in s for s in said(tables(), proven=("lightgbm",)).trust)
+    assert any("Leak audit: not made" in s for s in said(tables()).trust)
+    assert not any("Leak audit" in s for s in said(tables(), leaking=("lightgbm",)).trust)
+
+
+def test_the_accuracy_by_step_and_by_part_is_that_of_the_tables():
+    found = assemble(setting(), made := tables())
+    steps = made.scores.filter(pl.col("scope") == "step", pl.col("model") == "lightgbm")
+    drawn = pictures(found)["steps"]["models"]
+    assert [m["name"] for m in drawn] == [s.model for s in found.trust.leaderboard]
+    assert drawn[0]["values"] == pytest.approx(
+        steps.sort(pl.col("member").cast(pl.Int64))["wape"].to_list()
+    )
+    assert [m["baseline"] for m in drawn] == [False, False, True]
+    rows = cells(page(found), "segments")
+    assert [row[0] for row in rows] == [
+        "Shops known at the time", "Shops that opened later", "region: south", "region: north",
+    ]  # fmt: skip
+    assert rows[2] == ["region: south", "21.3%", "23.4%", "31.7%", "700"]
+    whole = made.scores.filter((pl.col("scope") != "segment") | (pl.col("member") == "headline"))
+    assert 'id="segments"' not in page(assemble(setting(), replace(made, scores=whole)))
+
+
+def test_of_many_parts_the_largest_are_shown():
+    made = tables()
+    base = made.scores.filter(pl.col("member") == "region=south")
+    many = [
+        base.with_columns(member=pl.lit(f"city={i}"), n_scored=pl.lit(i, pl.Int64))
+        for i in range(1, 61)
+    ]
+    found = assemble(setting(), replace(made, scores=pl.concat([made.scores, *many]))).trust
+    cities = [s.member for s in found.segments if s.attribute == "city"]
+    assert cities == [str(i) for i in range(60, 20, -1)]
+    assert found.segments_left_out == 20
+
+
+def test_the_test_forecasts_of_a_large_chain_are_bounded(monkeypatch):
+    found = assemble(setting(), tables())
+    assert (found.tested_kept, found.tested_shops) == (None, None)
+    monkeypatch.setattr(trust, "TESTED_EMBEDDED", 3 * 5 * 12)
+    monkeypatch.setattr(trust, "_SHORTEST", 6)
+    cut = assemble(setting(), tables())
+    assert (cut.tested_kept, cut.tested_shops) == (6, 10)
+    assert [shop.tested is None for shop in cut.shops] == [False] * 10 + [True] * 2
+    assert len(cut.shops[0].tested.low.values) == 6
+    assert cut.shops[0].tested.point.values == found.shops[0].tested.point.values[-6:]
+    assert "held for the 10 largest shops" in page(cut)
+
+
+def test_a_run_with_findings_stands_in_the_footer():
+    made = tables()
+    ended = pl.when(pl.col("command") == "validate").then(pl.lit("unhealthy"))
+    runs = made.runs.with_columns(status=ended.otherwise("status"))
+    found = assemble(setting(), replace(made, runs=runs))
+    assert [run.command for run in found.runs] == ["ingest", "validate", "deploy", "forecast"]
+    assert "with findings" in page(found)
+    assert "with findings" not in page(assemble(setting(), made))

@@ -65,8 +65,7 @@ def validate(project, made):
     with runs.begin(project, "validate") as run:
         run.details["validation_id"] = "v-1"
         commit(run, "backtest_scores", made.scores)
-        commit(run, "backtest_forecasts", made.backtest.with_columns(
-            pl.col("forecast").alias(q) for q in ("q10", "q50", "q90")))  # fmt: skip
+        commit(run, "backtest_forecasts", made.backtest)
 
 
 def forecast(project, made):

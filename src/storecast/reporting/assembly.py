@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 import polars as pl
 
@@ -16,13 +15,16 @@ from storecast.reporting.content import (
     Line,
     Outlook,
     RunLine,
-    Score,
     Setting,
     Shop,
     ShopForecast,
     Tables,
+    Tested,
     Trust,
 )
+from storecast.reporting.stretches import line, lines
+from storecast.reporting.trust import bounds, store_losses, tested, trust
+from storecast.runs import COMPLETED
 
 VALUES_EMBEDDED = 300_000
 """History values that a report holds before it shortens the history of each shop."""
@@ -30,7 +32,6 @@ VALUES_EMBEDDED = 300_000
 _SHORTEST = 120
 _NAMES = ("name", "nome", "store_name", "nome_loja", "nome_da_loja", "loja", "description",
           "descricao")  # fmt: skip
-_COUNTED = ("headline", "closed_in_window")
 
 
 def assemble(setting: Setting, tables: Tables) -> Content:
@@ -50,23 +51,28 @@ def assemble(setting: Setting, tables: Tables) -> Content:
             found="none",
             next_step="storecast run",
         )
-    trust = _trust(setting, scores, _filled(tables.backtest)) if scores is not None else None
+    found = trust(setting, scores, _filled(tables.backtest)) if scores is not None else None
     panel = _filled(tables.panel)
-    histories = _lines(setting, panel, "sales") if panel is not None else {}
+    histories = lines(setting, panel, "sales") if panel is not None else {}
     outer = _outer(setting, forecasts)
     made = _shop_forecasts(setting, forecasts, outer) if forecasts is not None else {}
     kept = max(_SHORTEST, 3 * setting.season, VALUES_EMBEDDED // max(1, len(histories)))
     total, partial = _total(setting, panel)
+    tests = tested(setting, _filled(tables.backtest), found, outer)
+    tested_kept, tested_shops = bounds(tests)
+    shops = _shops(setting, tables, histories, made, found, kept)
     return Content(
         setting=setting,
         outlook=_outlook(setting, forecasts, made, histories) if forecasts is not None else None,
-        trust=trust,
+        trust=found,
         total=total,
         total_is_partial=partial,
-        shops=_shops(setting, tables, histories, made, trust, kept),
+        shops=_with_tests(shops, tests, tested_kept, tested_shops),
         kept=kept if any(len(h.values) > kept for h in histories.values()) else None,
         runs=_runs(_filled(tables.runs), forecasts),
         interval=outer,
+        tested_kept=tested_kept,
+        tested_shops=tested_shops,
     )
 
 
@@ -86,31 +92,6 @@ def _newest(forecasts: pl.DataFrame | None) -> pl.DataFrame | None:
     return newest.filter(pl.col("forecast_id") == last).sort("store_id", "date")
 
 
-def _lines(setting: Setting, frame: pl.DataFrame, column: str) -> dict[str, Line]:
-    """A line for each store; periods without a row are None."""
-    rows = (
-        frame.select(
-            "store_id",
-            setting.frequency.ordinals(pl.col("date")).cast(pl.Int64).alias("at"),
-            pl.col(column).cast(pl.Float64).alias("value"),
-        )
-        .sort("store_id", "at")
-        .group_by("store_id", maintain_order=True)
-        .agg("at", "value")
-    )
-    return {
-        store_id: _line(at, values)
-        for store_id, at, values in zip(*(rows[c].to_list() for c in rows.columns), strict=True)
-    }
-
-
-def _line(at: Sequence[int], values: Sequence[float | None]) -> Line:
-    if at[-1] - at[0] + 1 == len(at):
-        return Line(at[0], tuple(values))
-    by_ordinal = dict(zip(at, values, strict=True))
-    return Line(at[0], tuple(by_ordinal.get(o) for o in range(at[0], at[-1] + 1)))
-
-
 def _outer(setting: Setting, forecasts: pl.DataFrame | None) -> tuple[float, float] | None:
     """The outermost quantiles that lie on both sides of the median."""
     low, high = min(setting.quantiles), max(setting.quantiles)
@@ -125,10 +106,10 @@ def _outer(setting: Setting, forecasts: pl.DataFrame | None) -> tuple[float, flo
 def _shop_forecasts(
     setting: Setting, forecasts: pl.DataFrame, outer: tuple[float, float] | None
 ) -> dict[str, ShopForecast]:
-    point = _lines(setting, forecasts, "forecast")
-    mean = _lines(setting, forecasts, "forecast_mean")
-    low = _lines(setting, forecasts, quantile_column(outer[0])) if outer else {}
-    high = _lines(setting, forecasts, quantile_column(outer[1])) if outer else {}
+    point = lines(setting, forecasts, "forecast")
+    mean = lines(setting, forecasts, "forecast_mean")
+    low = lines(setting, forecasts, quantile_column(outer[0])) if outer else {}
+    high = lines(setting, forecasts, quantile_column(outer[1])) if outer else {}
     origins = dict(forecasts.group_by("store_id").agg(_worst_origin()).iter_rows())
     return {s: ShopForecast(point[s], mean[s], low.get(s), high.get(s), origins[s]) for s in point}
 
@@ -153,7 +134,7 @@ def _outlook(
         .agg(pl.col("forecast_mean").sum())
         .sort("at")
     )
-    mean = _line(total["at"].to_list(), total["forecast_mean"].to_list())
+    mean = line(total["at"].to_list(), total["forecast_mean"].to_list())
     span = range(mean.start - setting.year, mean.end - setting.year)
     then = {s: [h.at(o) for o in span] for s, h in histories.items()}
     both = [
@@ -198,83 +179,6 @@ def _outlook(
     )
 
 
-def _trust(setting: Setting, scores: pl.DataFrame, backtest: pl.DataFrame | None) -> Trust | None:
-    chosen = setting.validation_id
-    if chosen is None or chosen not in scores["validation_id"]:
-        chosen = scores["validation_id"][-1]
-    scores = scores.filter(pl.col("validation_id") == chosen)
-    overall = scores.filter(pl.col("scope") == "overall").sort(
-        pl.col(setting.metric).fill_nan(None), "model", nulls_last=True
-    )
-    if not overall.height:
-        return None
-    board = tuple(_score(row) for row in overall.iter_rows(named=True))
-    named = {score.model: score for score in board}
-    model = named.get(setting.model or "", board[0])
-    cutoffs = scores.filter(pl.col("scope") == "cutoff")
-    days = sorted({date.fromisoformat(m[:10]) for m in cutoffs["member"]})
-    by_cutoff: dict[str, dict[str, float | None]] = {score.model: {} for score in board}
-    for row in cutoffs.select("model", "member", "wape").iter_rows():
-        by_cutoff.setdefault(row[0], {})[row[1][:10]] = _number(row[2])
-    errors = _total_errors(backtest, chosen, model.model)
-    return Trust(
-        validation_id=chosen,
-        leaderboard=board,
-        model=model,
-        baseline=named.get(setting.baseline),
-        cutoffs=tuple(days),
-        by_cutoff=by_cutoff,
-        total_error=sum(errors) / len(errors) if errors else None,
-        total_worst=max(errors) if errors else None,
-        total_windows=len(errors),
-    )
-
-
-def _score(row: Mapping[str, Any]) -> Score:
-    measured = {m: _number(row.get(m)) for m in ("wape", "mase", "rmsse", "bias", "coverage")}
-    return Score(
-        model=row["model"], n_scored=row["n_scored"] or 0, n_filled=row["n_filled"] or 0, **measured
-    )
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if value is not None and value == value else None
-
-
-def _of_model(backtest: pl.DataFrame, validation_id: str, model: str) -> pl.DataFrame:
-    return backtest.filter(
-        pl.col("validation_id") == validation_id,
-        pl.col("model") == model,
-        pl.col("segment").is_in(_COUNTED),
-    )
-
-
-def _total_errors(backtest: pl.DataFrame | None, validation_id: str, model: str) -> list[float]:
-    if backtest is None:
-        return []
-    return (
-        _of_model(backtest, validation_id, model)
-        .drop_nulls("sales")
-        .group_by("cutoff")
-        .agg(pl.col("sales", "forecast_mean").sum())
-        .filter(pl.col("sales") > 0)
-        .select((pl.col("forecast_mean") - pl.col("sales")).abs() / pl.col("sales"))
-        .to_series()
-        .to_list()
-    )
-
-
-def _backtest_lines(
-    setting: Setting, backtest: pl.DataFrame | None, trust: Trust | None
-) -> dict[str, Line]:
-    """For each store and period the forecast that was made last before it."""
-    if backtest is None or trust is None:
-        return {}
-    rows = _of_model(backtest, trust.validation_id, trust.model.model)
-    rows = rows.sort("step").unique(["store_id", "date"], keep="first", maintain_order=True)
-    return _lines(setting, rows, "forecast") if rows.height else {}
-
-
 def _total(setting: Setting, panel: pl.DataFrame | None) -> tuple[Line | None, bool]:
     if panel is None:
         return None, False
@@ -288,7 +192,7 @@ def _total(setting: Setting, panel: pl.DataFrame | None) -> tuple[Line | None, b
         .sort("at")
     )
     partial = bool(rows.filter(pl.col("hole") & pl.col("sales").is_not_null()).height)
-    return _line(rows["at"].to_list(), rows["sales"].to_list()), partial
+    return line(rows["at"].to_list(), rows["sales"].to_list()), partial
 
 
 def _shops(
@@ -296,21 +200,13 @@ def _shops(
     tables: Tables,
     histories: Mapping[str, Line],
     made: Mapping[str, ShopForecast],
-    trust: Trust | None,
+    found: Trust | None,
     kept: int,
 ) -> tuple[Shop, ...]:
     """Every shop with a history or a forecast, the largest forecast first."""
     names = _store_names(_filled(tables.stores))
-    wapes: dict[str, float | None] = {}
     scores = _filled(tables.scores)
-    if trust is not None and scores is not None:
-        rows = scores.filter(
-            pl.col("validation_id") == trust.validation_id,
-            pl.col("model") == trust.model.model,
-            pl.col("scope") == "store",
-        )
-        wapes = {m: _number(w) for m, w in rows.select("member", "wape").iter_rows()}
-    tried = _backtest_lines(setting, _filled(tables.backtest), trust)
+    wapes = store_losses(scores, found) if found is not None and scores is not None else {}
     newest = _newest(_filled(tables.forecasts))
     reasons = _reasons(
         _filled(tables.ledger), newest["forecast_id"][0] if newest is not None else ""
@@ -321,13 +217,25 @@ def _shops(
             name=names.get(s),
             history=histories[s].tail(kept) if s in histories else None,
             forecast=made.get(s),
-            backtest=tried[s].tail(kept) if s in tried else None,
+            tested=None,
             wape=wapes.get(s),
             why_not=reasons.get(s),
         )
         for s in sorted({*histories, *made})
     ]
     return tuple(sorted(shops, key=lambda shop: (-_size(shop, setting), shop.store_id)))
+
+
+def _with_tests(
+    shops: tuple[Shop, ...],
+    tests: Mapping[str, Tested],
+    kept: int | None,
+    most: int | None,
+) -> tuple[Shop, ...]:
+    """The shops with their test forecasts: all, or the first ``most`` of those that have any."""
+    chosen = [shop.store_id for shop in shops if shop.store_id in tests][:most]
+    shown = {s: tests[s].tail(kept) if kept else tests[s] for s in chosen}
+    return tuple(replace(shop, tested=shown.get(shop.store_id)) for shop in shops)
 
 
 def _size(shop: Shop, setting: Setting) -> float:
@@ -368,7 +276,7 @@ def _runs(runs: pl.DataFrame | None, forecasts: pl.DataFrame | None) -> tuple[Ru
         shown = forecasts["run_id"].unique().to_list()
         runs = runs.filter((pl.col("command") != "forecast") | pl.col("run_id").is_in(shown))
     rows = (
-        runs.filter(pl.col("status") == "done", pl.col("command") != "report")
+        runs.filter(pl.col("status").is_in(COMPLETED), pl.col("command") != "report")
         .sort("ended_at")
         .unique("command", keep="last", maintain_order=True)
     )

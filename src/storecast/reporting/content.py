@@ -8,6 +8,7 @@ from datetime import date, datetime
 
 import polars as pl
 
+from storecast.backtest.significance import Verdict
 from storecast.core.calendar import Frequency
 
 _YEAR = {"D": 364, "M": 12, "W": 52}
@@ -19,8 +20,9 @@ class Setting:
 
     ``model`` is the name of the validated recipe behind the forecast, None where unknown;
     ``failure`` says why the champion failed in the newest forecast run, whose forecast is
-    ``forecast_id``. ``leaking`` names the models that the leak audit failed; ``by_series_end``
-    says that the validation is a benchmark.
+    ``forecast_id``. ``leaking`` names the models that the leak audit failed, ``proven`` those that
+    it passed, ``pretrained`` those that may know the test's data; ``by_series_end`` says that the
+    validation is a benchmark.
     """
 
     project: str
@@ -40,6 +42,8 @@ class Setting:
     perfect_foresight: tuple[str, ...] = ()
     timeless: tuple[str, ...] = ()
     leaking: tuple[str, ...] = ()
+    proven: tuple[str, ...] = ()
+    pretrained: tuple[str, ...] = ()
     by_series_end: bool = False
     failure: str | None = None
     forecast_id: str | None = None
@@ -108,6 +112,20 @@ class ShopForecast:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """Test forecasts of a shop: of each period the one made last before it."""
+
+    point: Line
+    low: Line | None
+    high: Line | None
+
+    def tail(self, periods: int) -> Tested:
+        """The last ``periods`` periods."""
+        low, high = (line.tail(periods) if line else None for line in (self.low, self.high))
+        return Tested(self.point.tail(periods), low, high)
+
+
+@dataclass(frozen=True)
 class Shop:
     """A shop: how it is called, what it sold, what is forecast, and how well."""
 
@@ -115,7 +133,7 @@ class Shop:
     name: str | None
     history: Line | None
     forecast: ShopForecast | None
-    backtest: Line | None
+    tested: Tested | None
     wape: float | None
     why_not: str | None = None
 
@@ -156,9 +174,15 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the leaderboard."""
+    """One row of the leaderboard.
+
+    ``loss`` is the metric by which models are ordered, ``spread`` its lowest and highest value
+    over the cutoffs, ``gain`` the share by which it is below the baseline's; ``p_value`` and
+    ``verdict`` say whether that is real (``backtest.significance``), None for the baseline.
+    """
 
     model: str
+    loss: float | None
     wape: float | None
     mase: float | None
     rmsse: float | None
@@ -166,25 +190,57 @@ class Score:
     coverage: float | None
     n_scored: int
     n_filled: int
+    spread: tuple[float, float] | None = None
+    gain: float | None = None
+    p_value: float | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def filled(self) -> float:
+        """The share of its forecasts that are the baseline's."""
+        return self.n_filled / self.n_scored if self.n_scored else 0.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the chain: ``attribute`` is None for those that every chain has.
+
+    ``losses`` has the ordering metric of each model.
+    """
+
+    attribute: str | None
+    member: str
+    n_scored: int
+    losses: Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
 class Trust:
     """What the walk-forward validation measured.
 
-    ``total_error`` is the mean over windows of |forecast − sales| / sales of the chain's total
-    over the horizon, ``total_worst`` the largest of them.
+    ``by_cutoff`` and ``by_step`` have the ordering metric of each model, by the cutoff's ISO date
+    and by step from 1 on. ``total_error`` is the mean over windows of |forecast − sales| / sales
+    of the chain's total over the horizon, ``total_worst`` the largest of them.
     """
 
     validation_id: str
+    metric: str
     leaderboard: tuple[Score, ...]
     model: Score
     baseline: Score | None
     cutoffs: tuple[date, ...]
     by_cutoff: Mapping[str, Mapping[str, float | None]]
+    by_step: Mapping[str, tuple[float | None, ...]]
+    segments: tuple[Segment, ...]
+    segments_left_out: int
     total_error: float | None
     total_worst: float | None
     total_windows: int
+
+    @property
+    def steps(self) -> int:
+        """How many steps ahead were scored."""
+        return max(map(len, self.by_step.values()), default=0)
 
     @property
     def is_baseline(self) -> bool:
@@ -204,7 +260,11 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that the report shows. ``kept`` is the history a shop has at most, if cut."""
+    """Everything that the report shows.
+
+    ``kept`` is the history a shop has at most, ``tested_kept`` its tested periods, and
+    ``tested_shops`` how many shops have test forecasts; each None where nothing was cut.
+    """
 
     setting: Setting
     outlook: Outlook | None
@@ -215,3 +275,5 @@ class Content:
     kept: int | None
     runs: tuple[RunLine, ...]
     interval: tuple[float, float] | None
+    tested_kept: int | None = None
+    tested_shops: int | None = None

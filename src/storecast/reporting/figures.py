@@ -30,8 +30,9 @@ def pictures(content: Content) -> dict[str, Any]:
 
     ``days`` are the labels of all periods from ordinal ``first`` on, in days since 1970. A line
     is ``[index of its first day, values]``. A shop is a mapping with one-letter keys: i
-    identifier, n name, h history, p point, m mean, l low, u high, b test forecasts, w WAPE,
-    y sales of the same periods a year before, e expected total, o origin, r reason.
+    identifier, n name, h history, p point, m mean, l low, u high, b test forecasts with their
+    interval c to d, w WAPE, y sales of the same periods a year before, e expected total, o origin,
+    r reason. ``cutoffs`` are the last periods that the test forecasts knew, counted as ``days``.
     """
     setting, say = content.setting, Wording(content.setting.locale)
     lines = [line for shop in content.shops for line in _lines_of(shop)]
@@ -51,7 +52,38 @@ def pictures(content: Content) -> dict[str, Any]:
         "text": say.texts["page"],
         "origins": say.texts["origins"],
         "total": _total(content, first),
+        "cutoffs": _cutoffs(content, first, end),
+        "steps": _steps(content, say),
         "shops": [_shop(shop, setting, first) for shop in content.shops],
+    }
+
+
+def _cutoffs(content: Content, first: int, end: int) -> list[int]:
+    """Where the test forecasts begin; none where each shop has its own."""
+    if content.trust is None or content.setting.by_series_end:
+        return []
+    at = [content.setting.frequency.ordinal(day) - first for day in content.trust.cutoffs]
+    return [ordinal for ordinal in at if 0 <= ordinal < end - first]
+
+
+def _steps(content: Content, say: Wording) -> Mapping[str, Any] | None:
+    """The error by step of each model, in the leaderboard's order; None for a single step."""
+    trust = content.trust
+    if trust is None or trust.steps < 2:
+        return None
+    models = [score.model for score in trust.leaderboard if score.model in trust.by_step]
+    return {
+        "metric": trust.metric.upper(),
+        "share": say.is_share(trust.metric),
+        "models": [
+            {
+                "name": model,
+                "values": [None if v is None else round(v, 4) for v in trust.by_step[model]],
+                "chosen": model == trust.model.model,
+                "baseline": model == content.setting.baseline,
+            }
+            for model in models
+        ],
     }
 
 
@@ -60,8 +92,9 @@ def _whole(level: float) -> bool:
 
 
 def _lines_of(shop: Shop) -> list[Line]:
-    made = shop.forecast
-    return [line for line in (shop.history, shop.backtest, made.mean if made else None) if line]
+    made, tested = shop.forecast, shop.tested
+    shown = (shop.history, tested.point if tested else None, made.mean if made else None)
+    return [line for line in shown if line]
 
 
 def _packed(line: Line | None, first: int, digits: int | None) -> list[Any] | None:
@@ -106,13 +139,15 @@ def _year_before(history: Line | None, mean: Line | None, year: int) -> Line | N
 
 
 def _shop(shop: Shop, setting: Setting, first: int) -> dict[str, Any]:
-    made = shop.forecast
-    digits = _digits(shop.history, made.mean if made else None)
+    made, tested = shop.forecast, shop.tested
+    digits = _digits(shop.history, made.mean if made else None, tested.point if tested else None)
     packed: dict[str, Any] = {
         "i": shop.store_id,
         "n": shop.name,
         "h": _packed(shop.history, first, digits),
-        "b": _packed(shop.backtest, first, digits),
+        "b": _packed(tested.point, first, digits) if tested else None,
+        "c": _packed(tested.low, first, digits) if tested else None,
+        "d": _packed(tested.high, first, digits) if tested else None,
         "w": None if shop.wape is None else round(shop.wape, 4),
         "r": shop.why_not,
     }

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from storecast.reporting.content import Content
 from storecast.reporting.figures import embedded, pictures
-from storecast.reporting.wording import Wording, Words, words
+from storecast.reporting.wording import Wording, Words, reality, segment_name, words
 
 
 def page(content: Content, prose: Words | None = None) -> str:
@@ -31,6 +31,9 @@ def page(content: Content, prose: Words | None = None) -> str:
         content=content,
         words=prose or words(content),
         say=say,
+        reality=reality(say, content.trust) if content.trust else None,
+        segment_name=segment_name,
+        others=[m for m in ("wape", "mase", "rmsse") if m != content.setting.metric],
         policy=_policy(script, style),
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
@@ -113,7 +113,9 @@ def _setting(project: Project, run: Run) -> Setting:
         forecast_id=_detail(forecast, "forecast_id"),
         perfect_foresight=tuple(_details(validated).get("perfect_foresight") or ()),
         timeless=tuple(_details(validated).get("timeless") or ()),
-        leaking=_leaking(_details(validated)),
+        leaking=_audited(validated, lambda verdict: verdict.failed),
+        proven=_audited(validated, lambda verdict: verdict.passed),
+        pretrained=tuple(_details(validated).get("pretrained") or ()),
         by_series_end=_details(validated).get("align") == SERIES_END,
     )
 
@@ -131,9 +133,11 @@ def _model(project: Project) -> str | None:
     return _detail(rows[-1], "model") if rows else None
 
 
-def _leaking(validated: Mapping[str, Any]) -> tuple[str, ...]:
-    verdicts = (validated.get("audit") or {}).get("verdicts", {})
-    return tuple(name for name, plain in verdicts.items() if Verdict.from_dict(plain).failed)
+def _audited(
+    validated: Mapping[str, Any] | None, holds: Callable[[Verdict], bool]
+) -> tuple[str, ...]:
+    verdicts = (_details(validated).get("audit") or {}).get("verdicts", {})
+    return tuple(name for name, plain in verdicts.items() if holds(Verdict.from_dict(plain)))
 
 
 def _details(row: Mapping[str, Any] | None) -> Mapping[str, Any]:

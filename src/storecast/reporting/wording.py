@@ -10,7 +10,8 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any
 
-from storecast.reporting.content import Comparison, Content, Outlook, Trust
+from storecast.backtest.significance import LEVEL, MOST, fewest
+from storecast.reporting.content import Comparison, Content, Outlook, Score, Segment, Trust
 
 
 @lru_cache
@@ -52,6 +53,23 @@ class Wording:
     def percent(self, share: float | None, digits: int = 1) -> str:
         """0.123 is 12.3%."""
         return "–" if share is None else f"{self.number(100 * share, digits)}%"
+
+    def is_share(self, metric: str) -> bool:
+        """Whether a metric is a share of the sales."""
+        return metric in ("wape", "wql")
+
+    def loss(self, metric: str, value: float | None) -> str:
+        """A metric's value: a share of the sales as a percentage, else a number."""
+        return self.percent(value) if self.is_share(metric) else self.number(value, 3)
+
+    def signed(self, share: float | None) -> str:
+        """A percentage with its sign, of zero too."""
+        shown = self.percent(share)
+        return f"+{shown}" if share is not None and share >= 0 else shown
+
+    def filled(self, share: float) -> str:
+        """The share of forecasts that are the baseline's: never 0 where there is one."""
+        return f"<{self.percent(0.001)}" if 0 < share < 0.001 else self.percent(share)
 
     def money(self, amount: float) -> str:
         """An amount in the configured currency, without cents from a thousand on."""
@@ -243,6 +261,7 @@ def _trust(say: Wording, content: Content) -> Iterator[str]:
         unit=unit,
     )
     yield from _against_baseline(say, trust)
+    yield from _marks(say, content, trust.model)
     if trust.total_error is not None and trust.total_worst is not None:
         yield say.say(
             "total_error",
@@ -278,6 +297,48 @@ def _against_baseline(say: Wording, trust: Trust) -> Iterator[str]:
         wape=say.percent(base.wape),
         gain=say.percent(abs(gain), 0),
     )
+    if trust.model.p_value is not None and trust.model.verdict is not None:
+        yield say.say(
+            "real" if trust.model.verdict != "not_told_apart" else "may_be_chance",
+            metric=trust.metric.upper(),
+            p=say.number(trust.model.p_value, 3),
+        )
+
+
+def _marks(say: Wording, content: Content, model: Score) -> Iterator[str]:
+    """What to know of the chosen model's own figures."""
+    setting = content.setting
+    if model.n_filled:
+        yield say.say(
+            "partly_filled",
+            share=say.filled(model.filled),
+            model=model.model,
+            baseline=setting.baseline,
+        )
+    if model.model in setting.pretrained:
+        yield say.say("may_know", model=model.model)
+    if setting.by_series_end or model.model in setting.leaking:
+        return
+    yield say.say("audit_passed" if model.model in setting.proven else "audit_missing")
+
+
+def reality(say: Wording, trust: Trust) -> str | None:
+    """Which test says what is real, or that the cutoffs are too few; None without a comparison."""
+    compared = sum(score.p_value is not None for score in trust.leaderboard)
+    if not compared:
+        return None
+    cutoffs, needed = min(len(trust.cutoffs), MOST), fewest(compared)
+    if cutoffs < needed:
+        return say.say("too_few", n=cutoffs, needed=say.number(needed))
+    return say.say("reality", n=cutoffs, models=say.number(compared), level=say.percent(LEVEL, 0))
+
+
+def segment_name(say: Wording, segment: Segment) -> str:
+    """``region: north``; those that every chain has in words."""
+    if segment.attribute is None:
+        text: str = say.texts["segments"][segment.member]
+        return text
+    return f"{segment.attribute}: {segment.member}"
 
 
 def _figures(say: Wording, content: Content) -> Iterator[Figure]:

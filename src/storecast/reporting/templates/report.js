@@ -48,7 +48,9 @@
     constructor(id, ranges) {
       this.box = at(id);
       this.wide = false;
-      this.buttons = ["recent", "all"].map((key) => {
+      this.marks = [];
+      this.fill = "--band";
+      this.buttons = (ranges ? ["recent", "all"] : []).map((key) => {
         const button = document.createElement("button");
         button.type = "button";
         button.textContent = text[key];
@@ -64,10 +66,12 @@
     narrow() { return this.width() < 600; }
     size() { return { width: this.width(), height: this.narrow() ? 240 : 300 }; }
 
-    // lines: [{line: [start, values], label, stroke, width, dash, hidden}], band: [high, low]
-    show(lines, label, band) {
+    // lines: [{line: [start, values], label, stroke, width, dash, hidden}], band: [high, low],
+    // marks: periods after which a dotted line stands
+    show(lines, label, band, marks) {
       this.lines = lines.filter((l) => l.line);
       this.band = band;
+      this.marks = marks ?? this.lines.filter((l) => l.begins).map((l) => l.line[0] - 1);
       this.box.setAttribute("aria-label", label);
       this.draw();
     }
@@ -86,7 +90,6 @@
       });
       const soft = colour("--soft"), grid = { stroke: colour("--grid"), width: 1 };
       const font = "12px system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif";
-      const begins = lines.find((l) => l.begins);
       const options = {
         ...this.size(),
         tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"),
@@ -104,19 +107,20 @@
             points: { show: l.line[1].length === 1 }, value: (u, v) => (v == null ? "" : amount(v)),
           })),
         ],
-        bands: this.band ? [{ series: this.band.map((key) => 1 + lines.findIndex((l) => l.key === key)), fill: colour("--band") }] : [],
+        bands: this.band ? [{ series: this.band.map((key) => 1 + lines.findIndex((l) => l.key === key)), fill: colour(this.fill) }] : [],
         hooks: {
-          drawAxes: begins ? [(u) => {
-            const from = seconds(begins.line[0]);
-            const before = begins.line[0] > 0 ? seconds(begins.line[0] - 1) : from;
-            const left = Math.round(u.valToPos((from + before) / 2, "x", true));
-            if (left < u.bbox.left || left > u.bbox.left + u.bbox.width) return;
+          drawAxes: [(u) => {
             const pen = u.ctx;
             pen.save();
             pen.strokeStyle = soft; pen.lineWidth = 1; pen.setLineDash([4, 4]);
-            pen.beginPath(); pen.moveTo(left, u.bbox.top); pen.lineTo(left, u.bbox.top + u.bbox.height); pen.stroke();
+            this.marks.forEach((index) => {
+              const after = seconds(Math.min(index + 1, page.days.length - 1));
+              const left = Math.round(u.valToPos((seconds(Math.max(index, 0)) + after) / 2, "x", true));
+              if (left < u.bbox.left || left > u.bbox.left + u.bbox.width) return;
+              pen.beginPath(); pen.moveTo(left, u.bbox.top); pen.lineTo(left, u.bbox.top + u.bbox.height); pen.stroke();
+            });
             pen.restore();
-          }] : [],
+          }],
         },
       };
       this.plot = new uPlot(options, [x, ...aligned], this.box);
@@ -127,9 +131,43 @@
       this.buttons.forEach((b, i) => b.setAttribute("aria-pressed", String((i === 1) === wide)));
       if (!this.plot) return;
       const x = this.plot.data[0];
-      const from = wide ? 0 : Math.max(0, x.length - page.recent);
+      const from = wide || !this.buttons.length ? 0 : Math.max(0, x.length - page.recent);
       this.plot.setScale("x", { min: x[from], max: x[x.length - 1] + (x.length > 1 ? 0 : DAY) });
     }
+  }
+
+  // ---- the error of each model by step ahead
+  const COLOURS = 8;
+  class Steps extends Chart {
+    draw() {
+      if (this.plot) this.plot.destroy();
+      const { models, share: isShare } = page.steps, digits = { minimumFractionDigits: 3, maximumFractionDigits: 3 };
+      const told = isShare ? share : new Intl.NumberFormat(page.locale, digits);
+      const tick = new Intl.NumberFormat(page.locale, isShare ? { style: "percent" } : { maximumFractionDigits: 2 });
+      const soft = colour("--soft"), grid = { stroke: colour("--grid"), width: 1 };
+      const font = "12px system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif";
+      const steps = models[0].values.map((_, i) => i + 1);
+      const strokes = models.map((m, i) => colour(m.baseline ? "--plain" : `--m${i % COLOURS}`));
+      this.plot = new uPlot({
+        ...this.size(),
+        legend: { markers: { width: 0, fill: (u, i) => strokes[i - 1] } },
+        cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
+        scales: { x: { time: false, range: (u, low, high) => [low - 0.2, high + 0.2] }, y: { range: (u, low, high) => [0, (high > 0 ? high : 1) * 1.06] } },
+        axes: [
+          { stroke: soft, grid: { show: false }, ticks: grid, font, space: 30, incrs: [1, 2, 5, 10, 20, 50, 100], values: (u, splits) => splits.map((v) => (Number.isInteger(v) && v > 0 ? count.format(v) : "")) },
+          { stroke: soft, grid, ticks: { show: false }, font, size: 56, values: (u, splits) => splits.map((v) => tick.format(v)) },
+        ],
+        series: [
+          { label: text.step, value: (u, v) => (v == null ? "" : count.format(v)) },
+          ...models.map((m, i) => ({
+            label: m.name, stroke: strokes[i], width: m.chosen ? 3 : 1.6,
+            dash: m.baseline ? [6, 4] : i >= COLOURS ? [2, 3] : undefined,
+            points: { show: steps.length < 40, size: 5 }, value: (u, v) => (v == null ? "" : told.format(v)),
+          })),
+        ],
+      }, [steps, ...models.map((m) => m.values)], this.box);
+    }
+    range() {}
   }
 
   const charts = [];
@@ -146,11 +184,24 @@
     ], fill(text.chartOf, { shop: text.chain }));
   }
 
+  if (page.steps && at("steps-chart")) {
+    const chart = new Steps("steps-chart");
+    charts.push(chart);
+    const names = page.steps.models.map((m) => m.name).join(", ");
+    chart.box.setAttribute("aria-label", fill(text.stepsOf, { metric: page.steps.metric, models: names }));
+    chart.draw();
+  }
+
   // ---- shop by shop
   const shops = page.shops;
   if (shops.length && at("shops")) {
     const chart = new Chart("shop-chart", "shop-ranges");
     charts.push(chart);
+    const tests = at("tests") ? new Chart("tests-chart") : null;
+    if (tests) {
+      tests.fill = "--tested";
+      charts.push(tests);
+    }
     const input = at("shop-search"), list = at("shop-list");
     const SHOWN = 50;
     let current = 0, marked = -1, found = [];
@@ -178,23 +229,62 @@
       }));
     };
     const pointName = page.point === "median" ? text.median : text.point;
-    const table = (shop) => {
-      const details = at("shop-table");
-      details.hidden = !shop.p;
-      if (!shop.p) return;
-      details.querySelector("summary").textContent = text.table;
-      const columns = [[pointName, shop.p], [text.mean, shop.m]];
-      if (shop.l && shop.u) columns.push([fill(text.low, { level: level(0) }), shop.l], [fill(text.high, { level: level(1) }), shop.u]);
-      const head = document.createElement("tr");
-      [text.period, ...columns.map((c) => c[0])].forEach((name) => { const th = make("th", name); th.scope = "col"; head.append(th); });
-      details.querySelector("thead").replaceChildren(head);
-      details.querySelector("tbody").replaceChildren(...shop.p[1].map((_, i) => {
+    // rows: [name, cells]; made when it is opened, since tests can have many
+    const table = (id, title, head, rows) => {
+      const details = at(id);
+      details.querySelector("summary").textContent = title;
+      const top = document.createElement("tr");
+      head.forEach((name) => { const th = make("th", name); th.scope = "col"; top.append(th); });
+      details.querySelector("thead").replaceChildren(top);
+      const filled = () => details.querySelector("tbody").replaceChildren(...rows().map(([name, cells]) => {
         const row = document.createElement("tr");
-        const th = make("th", day(seconds(shop.p[0] + i)));
+        const th = make("th", name);
         th.scope = "row";
-        row.append(th, ...columns.map(([, line]) => make("td", amount(line[1][i]))));
+        row.append(th, ...cells.map((cell) => make("td", cell)));
         return row;
       }));
+      details.ontoggle = () => { if (details.open) filled(); };
+      if (details.open) filled();
+    };
+    const forecastTable = (shop) => {
+      at("shop-table").hidden = !shop.p;
+      if (!shop.p) return;
+      const columns = [[pointName, shop.p], [text.mean, shop.m]];
+      if (shop.l && shop.u) columns.push([fill(text.low, { level: level(0) }), shop.l], [fill(text.high, { level: level(1) }), shop.u]);
+      table("shop-table", text.table, [text.period, ...columns.map((c) => c[0])], () =>
+        shop.p[1].map((_, i) => [day(seconds(shop.p[0] + i)), columns.map(([, line]) => amount(line[1][i]))]));
+    };
+    const valueAt = (line, index) => line?.[1][index - line[0]];
+    const testsTable = (shop) => {
+      at("tests-table").hidden = !shop.b;
+      if (!shop.b) return;
+      const columns = [[text.actual, shop.h], [pointName, shop.b]];
+      if (shop.c && shop.d) columns.push([fill(text.low, { level: level(0) }), shop.c], [fill(text.high, { level: level(1) }), shop.d]);
+      const known = page.cutoffs.length ? [text.known] : [];
+      table("tests-table", text.testsTable, [text.period, ...known, ...columns.map((c) => c[0])], () =>
+        shop.b[1].map((v, i) => [v, shop.b[0] + i]).filter(([v]) => v != null).map(([, index]) => [
+          day(seconds(index)),
+          [...known.map(() => day(seconds(page.cutoffs.findLast((c) => c < index)))), ...columns.map(([, line]) => amount(valueAt(line, index)))],
+        ]));
+    };
+    // what was sold, from a little before the first test to the last one's end
+    const around = ([start, values], history) => {
+      if (!history) return null;
+      const from = Math.max(history[0], start - 8), end = Math.min(start + values.length, history[0] + history[1].length);
+      return end > from ? [from, history[1].slice(from - history[0], end - history[0])] : null;
+    };
+    const showTests = (shop) => {
+      at("tests-none").hidden = Boolean(shop.b);
+      at("tests-chart").hidden = !shop.b;
+      testsTable(shop);
+      if (!shop.b) return;
+      const banded = Boolean(shop.c && shop.d);
+      tests.show([
+        { line: around(shop.b, shop.h), label: text.actual, stroke: "--actual", width: 1.6 },
+        { line: shop.b, label: text.tried, stroke: "--tried", width: 2 },
+        { key: "d", line: banded ? shop.d : null, label: banded ? fill(text.high, { level: level(1) }) : "", stroke: "--tested", width: 1 },
+        { key: "c", line: banded ? shop.c : null, label: banded ? fill(text.low, { level: level(0) }) : "", stroke: "--tested", width: 1 },
+      ], fill(text.testsOf, { shop: title(shop) }), banded ? ["d", "c"] : null, page.cutoffs.filter((c) => c >= shop.b[0] - 1));
     };
     const choose = (index) => {
       current = (index + shops.length) % shops.length;
@@ -204,11 +294,11 @@
       at("shop-id").textContent = shop.i;
       input.value = title(shop);
       facts(shop);
-      table(shop);
+      forecastTable(shop);
+      if (tests) showTests(shop);
       const banded = Boolean(shop.l && shop.u);
       chart.show([
         { key: "h", line: shop.h, label: text.actual, stroke: "--actual", width: 1.6 },
-        { key: "b", line: shop.b, label: text.tried, stroke: "--tried", width: 1.2, dash: [3, 3] },
         { key: "p", line: shop.p, label: pointName, stroke: "--forecast", width: 2.4, begins: true },
         { key: "u", line: banded ? shop.u : null, label: banded ? fill(text.high, { level: level(1) }) : "", stroke: "--band", width: 1 },
         { key: "l", line: banded ? shop.l : null, label: banded ? fill(text.low, { level: level(0) }) : "", stroke: "--band", width: 1 },
