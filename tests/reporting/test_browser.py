@@ -1,5 +1,8 @@
 """The report in a real browser: the chooser works, nothing complains, nothing is asked for."""
 
+from dataclasses import replace
+
+import polars as pl
 import pytest
 
 from storecast.reporting.assembly import assemble
@@ -120,10 +123,64 @@ def test_nothing_sticks_out(opened, width):
 def test_a_part_alone_is_shown(opened, missing):
     page = opened(tables(leave_out=missing))
     assert page.locator("h1").count() == 1
-    assert page.locator(".u-wrap").count() == 2
+    charts = {"forecasts": 4, "scores": 2, "panel": 4}[missing]
+    assert page.locator(".u-wrap").count() == charts
 
 
 def test_a_large_chain_opens_at_once(opened):
     page = opened(tables(79, 560))
     ready = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
     assert ready < 5000  # ms; a fraction of a second on a laptop
+
+
+def test_the_test_forecasts_follow_the_chooser(opened):
+    page = opened(made := tables())
+    shown = lambda: page.eval_on_selector("#tests-chart canvas", "c => c.toDataURL()")  # noqa: E731
+    before = shown()
+    assert "Loja" not in (page.get_attribute("#tests-chart", "aria-label") or "")
+    choose(page, "1")
+    assert shown() != before
+    assert "Loja Central" in page.get_attribute("#tests-chart", "aria-label")
+    assert "90% quantile" in page.inner_text("#tests-chart .u-legend")
+    page.focus("#tests-table summary")
+    page.keyboard.press("Enter")
+    rows = page.locator("#tests-table tbody tr")
+    assert rows.count() == 12
+    told = made.backtest.filter(pl.col("store_id") == "1").sort("date", "step")
+    told = told.unique("date", keep="first", maintain_order=True)
+    for i in (0, 4, 11):
+        cells = rows.nth(i).locator("td").all_inner_texts()
+        row = told.row(i, named=True)
+        assert cells[0] == f"{row['cutoff']:%b} {row['cutoff'].day}, {row['cutoff'].year}"
+        figures = [float(c.replace("R$", "").replace(",", "")) for c in cells[1:]]
+        wanted = [row[c] for c in ("sales", "forecast", "q10", "q90")]
+        assert figures == pytest.approx(wanted, abs=1)
+
+
+def test_a_shop_without_test_forecasts_says_so(opened):
+    made = tables()
+    without = made.backtest.filter(pl.col("store_id") != "1")
+    page = opened(replace(made, backtest=without))
+    assert not page.is_visible("#tests-none")
+    choose(page, "1")
+    assert page.is_visible("#tests-none")
+    assert not page.is_visible("#tests-chart")
+    assert not page.is_visible("#tests-table")
+    choose(page, "001")
+    assert page.is_visible("#tests-chart canvas")
+
+
+@pytest.mark.parametrize(("locale", "shown"), [("en", "21.3%"), ("pt-BR", "21,3%")])
+def test_the_error_by_step_is_a_line_a_model(opened, locale, shown):
+    page = opened(tables(), locale=locale)
+    legend = page.inner_text("#steps-chart .u-legend")
+    assert all(m in legend for m in ("lightgbm", "local_level", "seasonal_naive"))
+    assert "lightgbm, local_level, seasonal_naive" in page.get_attribute(
+        "#steps-chart", "aria-label"
+    )
+    page.hover("#steps-chart .u-over")
+    assert "%" in page.inner_text("#steps-chart .u-legend")
+    page.click("#steps-table summary")
+    assert page.locator("#steps-table tbody tr").count() == 8
+    assert page.locator("#segments tbody tr").count() == 4
+    assert shown in page.inner_text("#segments tbody tr:nth-child(3)")
