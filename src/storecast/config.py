@@ -38,6 +38,7 @@ from storecast.errors import ConfigurationError, ModelError
 from storecast.models.base import check_parameters
 from storecast.models.ensemble import KIND as ENSEMBLE
 from storecast.models.ensemble import member_names
+from storecast.models.space import space_of
 
 NOT_SERVED = "NOT_SERVED "
 """Begins the message of a fault that a later version cures."""
@@ -367,6 +368,12 @@ DARTS = "darts"
 """The kind of every model that is named by its class in Darts, and the key that names it."""
 
 
+class Tune(Section):
+    """How a model is tuned on the windows before the first scored one."""
+
+    trials: Annotated[int, Field(ge=2, le=1000)]
+
+
 class ModelConfig(BaseModel):
     """A model to validate: a name, or a mapping with ``name`` and its parameters."""
 
@@ -374,6 +381,7 @@ class ModelConfig(BaseModel):
 
     name: Identifier
     kind: str = ""
+    tune: Tune | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -396,8 +404,13 @@ class ModelConfig(BaseModel):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the mapping says beside ``name`` and ``kind``."""
+        """What the mapping says beside ``name``, ``kind`` and ``tune``."""
         return dict(self.__pydantic_extra__ or {})
+
+    @property
+    def trials(self) -> int:
+        """By how many trials it is tuned; 0: not at all."""
+        return self.tune.trials if self.tune else 0
 
 
 def _third_party_models() -> tuple[str, ...]:
@@ -477,6 +490,8 @@ class Config(Section):
                 check_parameters(model.name, model.kind, model.parameters)
                 if model.kind == ENSEMBLE:
                     member_names(model, self.models)
+                if model.tune:
+                    space_of(model.name, model.kind, model.parameters)
             except ModelError as fault:
                 raise ValueError(fault.message) from fault
         if self.validation.baseline not in names:
@@ -608,7 +623,11 @@ class Config(Section):
     def hash(self) -> str:
         """SHA-256 of the configuration; secrets do not enter it."""
         plain = self.model_dump(mode="json", by_alias=True, exclude={"source": {"password"}})
-        plain["models"] = [{"name": m.name, "kind": m.kind, **m.parameters} for m in self.models]
+        plain["models"] = [
+            {"name": m.name, "kind": m.kind, **({"tune": m.trials} if m.tune else {})}
+            | m.parameters
+            for m in self.models
+        ]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -61,6 +61,11 @@ class Project:
         return self.root / ".storecast" / "tasks"
 
     @property
+    def finished_trials(self) -> Path:
+        """The folder of a tuning's finished trials, which may be removed at any time."""
+        return self.root / ".storecast" / "trials"
+
+    @property
     def lock_file(self) -> Path:
         """The file that one writing command holds at a time."""
         folder = self.root / ".storecast"

@@ -2,7 +2,7 @@
 
 Validation walks it once; the audit walks it again on altered tables. What is learnt from earlier
 windows (the weights of ensembles, then the calibration) belongs into ``walk_forward``, so that the
-audit has it too.
+audit has it too; it tunes anew as well.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import polars as pl
 
 from storecast.backtest.ensembles import Outcomes, with_ensembles
 from storecast.backtest.tasks import COLD_START, backtest, calibrated, calibration_errors
+from storecast.backtest.tuning import Tuner, TuningWindows, tuned
 from storecast.models.base import KEY, POINTS, quantile_columns
 from storecast.models.calibration import Conformal
 from storecast.models.ensemble import computed
@@ -88,6 +89,8 @@ class Road:
     baseline: Recipe
     cutoffs: tuple[date, ...]
     horizon: int
+    tuning: TuningWindows | None = None
+    """Where recipes that ask for it are tuned, anew each time."""
 
     def __call__(self, history: History) -> pl.DataFrame:
         """The forecasts of the stores that were to be forecast.
@@ -96,19 +99,23 @@ class Road:
             model, store_id, date, step, forecast, forecast_mean, the quantile columns and origin,
             sorted by model, store and date.
         """
+        recipes, baseline = self.recipes, self.baseline
+        if self.tuning is not None:
+            tuner = Tuner(history, self.tuning, self.horizon, Inline(), baseline)
+            recipes, baseline, _ = tuned(tuner, recipes)
         outcomes = {
             (outcome.recipe.name, outcome.cutoff): outcome
             for outcome in backtest(
                 history,
-                computed(self.recipes),
+                computed(recipes),
                 self.cutoffs,
                 self.horizon,
                 Inline(),
-                baseline=self.baseline,
+                baseline=baseline,
             )
         }
         rules = history.rules
-        frame = pl.concat(walk_forward(outcomes, self.recipes, self.cutoffs, rules))
+        frame = pl.concat(walk_forward(outcomes, recipes, self.cutoffs, rules))
         return (
             frame.filter((pl.col("cutoff") == self.cutoffs[-1]) & (pl.col("segment") != COLD_START))
             .select("model", *KEY, *POINTS, *quantile_columns(rules), "origin")

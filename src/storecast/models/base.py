@@ -36,6 +36,7 @@ class Recipe:
     """All that decides what a model becomes, given a history and a cutoff.
 
     ``parameters`` are JSON-able; ``mask`` holds spans of days, both ends inclusive.
+    ``tune`` is by how many trials its parameters are still to be tuned, 0 where they stand.
     ``accelerator`` (auto, cpu, gpu) says where torch computes: it is no part of what a model is,
     nor of the digest, nor of the JSON.
     """
@@ -46,6 +47,7 @@ class Recipe:
     feature_version: int = FEATURE_VERSION
     training_from: date = date(1900, 1, 1)
     mask: tuple[tuple[date, date], ...] = ()
+    tune: int = 0
     accelerator: str = field(default="auto", compare=False)
 
     @property
@@ -72,6 +74,7 @@ class Recipe:
                 (date.fromisoformat(first), date.fromisoformat(last))
                 for first, last in plain["mask"]
             ),
+            tune=plain.get("tune", 0),
         )
 
     def _plain(self) -> dict[str, Any]:
@@ -82,6 +85,7 @@ class Recipe:
             "feature_version": self.feature_version,
             "training_from": self.training_from.isoformat(),
             "mask": [[first.isoformat(), last.isoformat()] for first, last in self.mask],
+            **({"tune": self.tune} if self.tune else {}),
         }
 
 
@@ -99,6 +103,10 @@ class Configured(Protocol):
     @property
     def parameters(self) -> dict[str, Any]:
         """Its parameters."""
+
+    @property
+    def trials(self) -> int:
+        """By how many trials it is to be tuned."""
 
 
 def recipes_of(
@@ -120,6 +128,7 @@ def recipes_of(
             parameters=model.parameters,
             training_from=rules.training_from,
             mask=rules.mask,
+            tune=model.trials,
             accelerator=accelerator,
         )
         for model in models

@@ -42,6 +42,7 @@ from storecast.models.panel_boosting import (
     repeats,
     steps_of,
 )
+from storecast.models.space import Number, Space, Whole
 from storecast.models.trees import LIBRARIES, MEAN, MEDIAN, Library, Target, Trees, require
 
 if TYPE_CHECKING:
@@ -62,6 +63,13 @@ _FROM_CUTOFF: Final = {"D": 14, "W": 13, "M": 13}
 _YEAR: Final = {"D": 364, "W": 52, "M": 12}
 _OWN: Final = ("lags", "strategy", "engine")
 RECURSIVE, DIRECT = "recursive", "direct"
+_TREES_SPACE: Final[Space] = {
+    "n_estimators": Whole(50, 400, log=True),
+    "learning_rate": Number(0.02, 0.2, log=True),
+    "colsample_bytree": Number(0.2, 1.0),
+}
+_LEAVES: Final = Whole(7, 127, log=True)
+_FEWEST: Final = Whole(5, 100, log=True)
 PANEL, DARTS = "panel", "darts"
 
 
@@ -361,6 +369,7 @@ class LightGBM(Boosted):
         "max_bin": 255,
         "seed": 0,
     }
+    space: ClassVar[Space] = {**_TREES_SPACE, "num_leaves": _LEAVES, "min_child_samples": _FEWEST}
 
 
 class XGBoost(Boosted):
@@ -389,6 +398,7 @@ class XGBoost(Boosted):
         "max_bin": 256,
         "seed": 0,
     }
+    space: ClassVar[Space] = {**_TREES_SPACE, "max_leaves": _LEAVES, "min_child_weight": _FEWEST}
 
 
 def _scaled(matrix: Matrix) -> tuple[Floats, Floats]:

@@ -6,6 +6,8 @@
 - ``full``: every model at every scored cutoff, each kind alone as well, after all earlier windows.
 - ``off``: nothing; then ``deploy`` refuses.
 
+Tuning is done anew at each walk, by all its trials in ``full``, else by the first few.
+
 Of the windows before a cutoff, ``full`` walks all again, ``every`` two (the one next to it, whose
 targets may be unfinished, and the newest that is finished), ``fast`` the one next to it.
 """
@@ -22,6 +24,7 @@ from storecast import runs
 from storecast.backtest.audit import Finding, Verdict, audit, few_stores
 from storecast.backtest.hindsight import suspects
 from storecast.backtest.road import Road
+from storecast.backtest.tuning import TuningWindows, bounded
 from storecast.models.base import create
 from storecast.models.ensemble import KIND as ENSEMBLE
 from storecast.models.ensemble import computed
@@ -36,6 +39,8 @@ Level = Literal["off", "fast", "every", "full"]
 Before = Literal["all", "two", "one", "none"]
 LEVELS: Final[tuple[Level, ...]] = ("off", "fast", "every", "full")
 FEW: Final = 50
+TRIALS: Final = 3
+"""Trials of a tuning that the audit repeats at each walk, short of ``full``."""
 
 
 @dataclass(frozen=True)
@@ -249,4 +254,8 @@ class _Asker:
             "one": earlier[-1:],
             "none": [],
         }[before]
-        return Road(recipes, self.what.baseline, (*walked, cutoff), horizon)
+        if before != "all":
+            recipes = tuple(bounded(recipe, TRIALS) for recipe in recipes)
+        fed, scored = self.what.cutoffs[: self.what.warmup], self.what.cutoffs[self.what.warmup :]
+        tuning = TuningWindows(fed, scored[0])
+        return Road(recipes, self.what.baseline, (*walked, cutoff), horizon, tuning)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import polars as pl
 import storecast
 from storecast.artifact.unified import fingerprint
 from storecast.backtest import identity
+from storecast.backtest.tuning import Tuned, TuningWindows
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
 from storecast.models.base import Recipe, recipes_of
@@ -38,6 +39,13 @@ class Plan:
     warmup: int
     shifts: pl.DataFrame | None = None
     """By how many periods each store was moved (``align: series_end``)."""
+    tuning: Mapping[str, Tuned] = field(default_factory=dict)
+    """What was found for models that were to be tuned; ``recipes`` has it then."""
+
+    @property
+    def tuned_on(self) -> TuningWindows:
+        """The windows before the first scored one."""
+        return TuningWindows(self.fed, self.cutoffs[self.warmup])
 
     @property
     def fed(self) -> tuple[date, ...]:

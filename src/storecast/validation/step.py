@@ -15,6 +15,7 @@ from storecast.backtest.ensembles import Outcomes, weighted, with_ensembles
 from storecast.backtest.remaining import Remaining
 from storecast.backtest.road import calibrations, walk_forward
 from storecast.backtest.tasks import Outcome, backtest, cost_of, told
+from storecast.backtest.tuning import Tuner, tuned
 from storecast.core.alignment import SERIES_END, by_series_end, moved_back
 from storecast.core.schema import METRICS
 from storecast.errors import Code, ModelError
@@ -24,7 +25,7 @@ from storecast.models.ensemble import computed
 from storecast.validation.leaderboard import WARMUP, compared, leaderboard, scored
 from storecast.validation.leakage import Audit, Audited, Level, audited
 from storecast.validation.plan import Plan, code_digest, planned
-from storecast.validation.recording import recorded
+from storecast.validation.recording import concluded, ending, recorded
 from storecast.validation.result import ValidationResult
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def validate(
         RegistryError: REGISTRY_UNREACHABLE.
     """
     config = project.config
-    with runs.begin(project, "validate") as run:
+    with runs.begin(project, "validate") as run, ending(project, run):
         history, shifts = load_history(run, project), None
         if config.validation.align == SERIES_END:
             history, shifts = by_series_end(history)
@@ -68,7 +69,10 @@ def validate(
         else:
             run.progress("taken from the tables", 1, 1)
             details, scores = earlier, _scores(run, plan.validation_id)
+        before = details.get("audit")
         details["audit"] = _audited(run, project, history, plan, scores, details, audit).as_dict()
+        if earlier is None or details["audit"] != before:
+            concluded(project, details)
         run.details.update(details)
         run.details["reused"] = earlier is not None
         result = _result(run, config, plan, scores, details, reused=earlier is not None)
@@ -108,6 +112,8 @@ def _made(
 ) -> tuple[dict[str, Any], pl.DataFrame]:
     """Backtest, calibrate, score, log and commit; the run's details, and the scores."""
     config = project.config
+    configured = {recipe.name: recipe.digest for recipe in plan.recipes}
+    plan = _tuned(run, project, history, plan)
     outcomes: Outcomes = _outcomes(run, project, history, plan)
     tasks = told(outcomes.values())
     rules = history.rules
@@ -122,7 +128,8 @@ def _made(
     details = {
         "validation_id": plan.validation_id,
         "recipes": {recipe.name: json.loads(recipe.to_json()) for recipe in final.recipes},
-        "configured": {recipe.name: recipe.digest for recipe in plan.recipes},
+        "configured": configured,
+        "tuning": {name: found.as_dict() for name, found in plan.tuning.items()},
         "conformals": {name: json.loads(c.to_json()) for name, c in conformals.items()},
         "failures": _failures(outcomes),
         "tasks": tasks,
@@ -132,10 +139,29 @@ def _made(
         "align": config.validation.align,
     }
     run.progress("writing to MLflow")
-    details["mlflow_run_id"] = recorded(project, run, history, final, scores)
+    details["mlflow_run_id"] = run.details["mlflow_run_id"] = recorded(
+        project, run, history, final, scores, tasks
+    )
     run.progress("writing the tables")
     _committed(run, project, _own(frame, rules, plan), scores, plan)
     return details, scores
+
+
+def _tuned(run: Run, project: Project, history: History, plan: Plan) -> Plan:
+    """The plan with the parameters that the windows before the first scored one are best with."""
+    tuner = Tuner(
+        history,
+        plan.tuned_on,
+        project.config.forecast.horizon,
+        project.compute,
+        plan.baseline,
+        scratch=project.scratch(),
+        keep=project.finished_tasks,
+        journal=project.finished_trials,
+        heard=lambda name, done, total: run.progress(f"tuning of {name}", done, total),
+    )
+    recipes, baseline, tuning = tuned(tuner, plan.recipes)
+    return replace(plan, recipes=recipes, baseline=baseline, tuning=tuning)
 
 
 def _outcomes(
