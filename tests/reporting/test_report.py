@@ -363,8 +363,18 @@ def test_the_reports_leaderboard_is_that_of_the_tables():
     for row, told in zip(rows, overall.iter_rows(named=True), strict=True):
         assert row[1] == f"{told['wape']:.1%}"
         assert row[5:] == [
-            f"{told['mase']:.3f}", f"{told['rmsse']:.3f}", "+1.2%", "78.3%", "1,000", "0",
+            f"{told['mase']:.3f}", f"{told['rmsse']:.3f}", "+1.2%", "78.3%", "0",
         ]  # fmt: skip
+
+
+def test_models_scored_on_as_much_are_told_so_once():
+    made = judged()
+    assert "Each was scored on 1,000 periods of shops." in page(assemble(setting(), made))
+    fewer = pl.when(pl.col("model") == "local_level").then(990).otherwise("n_scored")
+    uneven = replace(made, scores=made.scores.with_columns(n_scored=fewer))
+    text = page(assemble(setting(), uneven))
+    assert "Each was scored" not in text
+    assert [row[-2] for row in cells(text, "leaderboard")] == ["1,000", "990", "1,000"]
 
 
 def test_another_metric_orders_and_is_shown_as_a_number():

@@ -165,7 +165,7 @@ def _tables(run: Run) -> Tables:
         forecasts=_read(run, "forecasts_latest"),
         ledger=_read(run, "forecast_ledger"),
         scores=_read(run, "backtest_scores"),
-        backtest=_read(run, "backtest_forecasts"),
+        backtest=_read(run, "backtest_forecasts", _newest_validation(run.project)),
         runs=_ledger(run),
     )
 
@@ -178,10 +178,16 @@ def _panel(run: Run) -> pl.DataFrame | None:
     return replace(load_history(run, run.project), through=ingested["through"]).panel()
 
 
-def _read(run: Run, table: str) -> pl.DataFrame | None:
+def _newest_validation(project: Project) -> str | None:
+    """The rows of the newest validation, since older ones can be many times as many."""
+    identifier = _detail(runs.newest(project, "validate"), "validation_id")
+    return None if identifier is None else f"validation_id = '{identifier}'"
+
+
+def _read(run: Run, table: str, where: str | None = None) -> pl.DataFrame | None:
     if not run.has(table):
         return None
-    frame = pl.from_arrow(run.read(table))
+    frame = pl.from_arrow(run.read(table, where=where))
     return frame if isinstance(frame, pl.DataFrame) else None
 
 

@@ -44,6 +44,9 @@
       return s === splits[0] ? day(s) : dayShort(s);
     });
 
+  // names of days take more room than those of months
+  const spaced = (u, axis, low, high, width) => ((high - low) / DAY / width * 54 < 27 ? 110 : 54);
+
   class Chart {
     constructor(id, ranges) {
       this.box = at(id);
@@ -97,7 +100,7 @@
         cursor: { y: false, drag: { x: true, y: false }, points: { size: 7 } },
         scales: { y: { range: (u, low, high) => [Math.min(0, low ?? 0), (high > 0 ? high : 1) * 1.06] } },
         axes: [
-          { stroke: soft, grid: { show: false }, ticks: grid, font, values: axisDates, space: 54 },
+          { stroke: soft, grid: { show: false }, ticks: grid, font, values: axisDates, space: spaced },
           { stroke: soft, grid, ticks: { show: false }, font, size: (u, labels) => Math.max(this.narrow() ? 56 : 72, 14 + (this.narrow() ? 6 : 7) * Math.max(0, ...(labels || []).map((l) => l.length))), values: (u, splits) => splits.map((v) => (this.narrow() ? plainShort : short).format(v)) },
         ],
         series: [
@@ -148,9 +151,13 @@
       const font = "12px system-ui, -apple-system, 'Segoe UI', Roboto, Arial, sans-serif";
       const steps = models[0].values.map((_, i) => i + 1);
       const strokes = models.map((m, i) => colour(m.baseline ? "--plain" : `--m${i % COLOURS}`));
+      const dashes = models.map((m, i) => (m.baseline ? [6, 4] : i >= COLOURS ? [2, 3] : undefined));
       this.plot = new uPlot({
         ...this.size(),
-        legend: { markers: { width: 0, fill: (u, i) => strokes[i - 1] } },
+        legend: { markers: {
+          width: (u, i) => (dashes[i - 1] ? 2 : 0), stroke: (u, i) => strokes[i - 1], dash: (u, i) => (dashes[i - 1] ? "dashed" : "solid"),
+          fill: (u, i) => (dashes[i - 1] ? "transparent" : strokes[i - 1]),
+        } },
         cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
         scales: { x: { time: false, range: (u, low, high) => [low - 0.2, high + 0.2] }, y: { range: (u, low, high) => [0, (high > 0 ? high : 1) * 1.06] } },
         axes: [
@@ -161,7 +168,7 @@
           { label: text.step, value: (u, v) => (v == null ? "" : count.format(v)) },
           ...models.map((m, i) => ({
             label: m.name, stroke: strokes[i], width: m.chosen ? 3 : 1.6,
-            dash: m.baseline ? [6, 4] : i >= COLOURS ? [2, 3] : undefined,
+            dash: dashes[i],
             points: { show: steps.length < 40, size: 5 }, value: (u, v) => (v == null ? "" : told.format(v)),
           })),
         ],
