@@ -13,6 +13,7 @@ import yaml
 from storecast.config import Config
 from storecast.configfile import load_config, parse_config
 from storecast.errors import Code, ConfigurationError, NotServedError
+from storecast.models.base import Recipe, recipes_of
 
 MINIMAL: dict[str, Any] = {
     "project": "lojas",
@@ -69,6 +70,41 @@ def test_what_a_later_version_serves_is_refused_by_name(path: str, value: Any) -
     assert isinstance(error, NotServedError)
     assert error.code is Code.NOT_SERVED
     assert path.split(".")[0] in error.message
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"name": "ets", "tune": {"trials": 5}}, "has no space"),
+        ({"name": "tide", "darts": "DLinearModel", "tune": {"trials": 5}}, "has no space"),
+        ({"name": "ensemble", "tune": {"trials": 5}}, "has no space"),
+        ({"name": "lightgbm", "tune": {"trials": 1}}, "trials"),
+        ({"name": "lightgbm", "tune": {}}, "trials"),
+        (
+            {
+                "name": "lightgbm", "n_estimators": 9, "learning_rate": 0.1, "num_leaves": 9,
+                "min_child_samples": 9, "colsample_bytree": 0.5, "tune": {"trials": 5},
+            },
+            "is given",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_tuned_is_refused(model: Any, said: str) -> None:
+    assert said in refused(changed("models", ["seasonal_naive", "local_level", model])).message
+
+
+def test_a_tuning_is_part_of_the_configuration_and_of_the_recipe() -> None:
+    models = ["seasonal_naive", {"name": "lightgbm", "num_leaves": 9, "tune": {"trials": 5}}]
+    config = parse_config(changed("models", models))
+    assert config.models[1].parameters == {"num_leaves": 9}
+    recipe = recipes_of(config.models, config.rules())[1]
+    assert recipe.tune == 5
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    plain = parse_config(
+        changed("models", ["seasonal_naive", {"name": "lightgbm", "num_leaves": 9}])
+    )
+    assert plain.hash() != config.hash()
+    assert recipes_of(plain.models, plain.rules())[1].digest != recipe.digest
 
 
 def test_every_fault_is_told_at_once_with_its_path_and_the_nearest_name() -> None:

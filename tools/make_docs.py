@@ -240,6 +240,8 @@ _MEANING = {
     "models": "Names, or mappings with `name` and parameters: see [models.md](models.md).",
     "models[].name": "Name in tables and report.",
     "models[].kind": "Which model it is, where the name is your own.",
+    "models[].tune.trials": "Trials by which it is tuned on the windows before the first scored "
+    "one: see [models.md](models.md#tuning).",
     "gate.windows": "Windows that the promotion gate keeps for itself.",
     "gate.min_gain": "Gain over the champion that is asked for.",
     "gate.alpha": "Level of its test.",

@@ -57,6 +57,26 @@ def test_a_recipe_that_changed_since_is_not_the_validated_one() -> None:
     assert (forced.recipe, forced.validated) == (TREES, False)
 
 
+def test_a_recipe_with_what_was_learnt_beside_is_found_by_how_it_was_configured() -> None:
+    told = validated(0.3, 0.2, 0.1)
+    asked = replace(TREES, tune=3)
+    learnt = replace(TREES, parameters={"n_estimators": 50, "num_leaves": 9})
+    now = [NAIVE, LEVEL, asked]
+    told = replace(
+        told,
+        recipes={**told.recipes, "lightgbm": learnt},
+        configured={"lightgbm": asked.digest},
+    )
+    for model in (None, "lightgbm"):
+        choice = choose(told, now, metric="wape", baseline="seasonal_naive", model=model)
+        assert (choice.recipe, choice.validated) == (learnt, True)
+    # as configured before, without the tuning, it is another
+    assert chosen(told).recipe is LEVEL
+    with pytest.raises(ModelError) as refused:
+        chosen(told, "lightgbm")
+    assert refused.value.code is Code.RECIPE_NOT_VALIDATED
+
+
 def test_a_model_that_was_asked_for() -> None:
     told = validated(0.3, 0.2, 0.1)
     assert chosen(told, "local_level").recipe is LEVEL
