@@ -6,6 +6,7 @@ BIN = .venv/bin
 QUIET_ENV = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 PYTEST = $(QUIET_ENV) $(BIN)/python -m pytest
+EVERY_MODEL = seasonal_naive, local_level, ets, theta, lightgbm, xgboost, nbeats, tft, ensemble
 # `make test SLOW=1` runs the slow tests as well.
 SLOW =
 PYTEST_ARGS =
@@ -22,9 +23,16 @@ setup:  ## make .venv with storecast in it
 setup-dev:  ## the same with the tools of the tests
 	@sh tools/setup.sh --dev
 
+# First the report by the fast models, then torch and every model; whoever stops in between has a
+# whole project. Once torch is there, the first half has nothing to add.
 demo: setup  ## forecast the shops of the demo into ./demo; again to go on
 	@test -e demo/storecast.yaml || $(BIN)/storecast init demo --demo iowa
-	@$(BIN)/storecast run --project demo
+	@if ! $(BIN)/python -c 'import torch, xgboost' 2>/dev/null; then \
+		$(BIN)/storecast run --project demo || exit; \
+		echo "Next: torch, and every model. The report above stands whatever becomes of it."; \
+	fi
+	@sh tools/setup.sh --neural
+	@$(BIN)/storecast run --project demo --set 'models=[$(EVERY_MODEL)]'
 
 clean-demo:  ## remove ./demo
 	rm -rf demo
