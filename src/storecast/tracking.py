@@ -1,4 +1,4 @@
-"""MLflow's tracking store: where it stands, what a validation leaves there.
+"""MLflow's stores: where they stand, and how they are reached.
 
 On the laptop it is an SQLite file in the project folder, artifacts beside it. MLflow is imported
 where it is used, its global addresses are set inside ``Tracking.active()`` alone and given back.
@@ -10,11 +10,11 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from storecast.errors import Code, RegistryError
 
@@ -188,86 +188,6 @@ class Tracking:
     @property
     def _database(self) -> Path:
         return self.root / DATABASE
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """What one model of a validation leaves in MLflow."""
-
-    name: str
-    parameters: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
-    """Metric to its values by cutoff: (days since 1970-01-01, value)."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-def record_validation(
-    tracking: Tracking,
-    *,
-    validation_id: str,
-    parameters: Mapping[str, Any],
-    models: Sequence[ModelRecord],
-    artifacts: Mapping[str, str],
-    tags: Mapping[str, str],
-) -> str:
-    """Leave a validation in MLflow: one parent run, a child run a model.
-
-    ``artifacts`` are texts by file name. Returns the parent's run id.
-
-    Raises:
-        RegistryError: REGISTRY_UNREACHABLE.
-    """
-    with tracking.active() as client:
-        experiment = tracking.experiment_id(client)
-        parent = client.create_run(
-            experiment,
-            run_name=f"validate {validation_id[:8]}",
-            tags={"storecast.validation_id": validation_id, **tags},
-        ).info.run_id
-        status = "FAILED"
-        try:
-            _log(client, parent, parameters, {}, {})
-            for name, text in artifacts.items():
-                client.log_text(parent, text, name)
-            for model in models:
-                child = client.create_run(
-                    experiment,
-                    run_name=model.name,
-                    tags={
-                        "mlflow.parentRunId": parent,
-                        "storecast.validation_id": validation_id,
-                        **model.tags,
-                    },
-                ).info.run_id
-                _log(client, child, model.parameters, model.metrics, model.series)
-                client.set_terminated(child)
-            status = "FINISHED"
-        finally:
-            client.set_terminated(parent, status)
-    return str(parent)
-
-
-def _log(
-    client: MlflowClient,
-    run_id: str,
-    parameters: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    series: Mapping[str, Sequence[tuple[int, float]]],
-) -> None:
-    from mlflow.entities import Metric, Param
-
-    # the day of a cutoff as the time stamp, so that a chart's axis shows it
-    points = [Metric(name, value, 0, 0) for name, value in metrics.items()]
-    for name, values in series.items():
-        points += [
-            Metric(name, value, day * 86_400_000, step) for step, (day, value) in enumerate(values)
-        ]
-    client.log_batch(
-        run_id,
-        metrics=points,
-        params=[Param(name, str(value)[:500]) for name, value in parameters.items()],
-    )
 
 
 @contextmanager

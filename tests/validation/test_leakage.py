@@ -34,6 +34,7 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """MLflow replaced, since its store takes seconds to make; one entry a validation made."""
     told: list[int] = []
     monkeypatch.setattr(recording, "record_validation", lambda *_, **__: told.append(1) or "parent")
+    monkeypatch.setattr(recording, "finish", lambda *_: None)
     return told
 
 

@@ -44,6 +44,7 @@ Series = dict[str, tuple[date, list[float]]]
 def logged(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow replaced, since its store takes seconds to make."""
     monkeypatch.setattr(recording, "record_validation", lambda *_, **__: "parent")
+    monkeypatch.setattr(recording, "finish", lambda *_: None)
 
 
 @pytest.fixture

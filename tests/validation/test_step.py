@@ -26,6 +26,7 @@ from storecast.errors import (
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
 from storecast.validation import recording
+from storecast.validation.experiment import ValidationRecord
 
 Make = Callable[..., Any]
 
@@ -38,15 +39,17 @@ def chain(weeks: int = 60) -> dict[str, tuple[int, list[float]]]:
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[ValidationRecord]:
     """MLflow replaced, since its store takes seconds to make; ``test_mlflow`` has the real one."""
-    told: list[dict[str, Any]] = []
+    told: list[ValidationRecord] = []
 
-    def record(_tracking: Any, **what: Any) -> str:
+    def record(_tracking: Any, what: ValidationRecord) -> str:
         told.append(what)
         return "parent"
 
     monkeypatch.setattr(recording, "record_validation", record)
+    monkeypatch.setattr(recording, "finish", lambda *_: None)
+    monkeypatch.setattr(recording, "abandon", lambda *_, **__: None)
     return told
 
 
@@ -59,7 +62,7 @@ def table(project: Any, name: str) -> pl.DataFrame:
 
 
 def test_the_tables_hold_every_forecast_and_the_scores_that_follow(
-    project: Make, logged: list[dict[str, Any]]
+    project: Make, logged: list[ValidationRecord]
 ) -> None:
     made = here(project(chain()))
     result = storecast.validate(made)
@@ -91,14 +94,14 @@ def test_the_tables_hold_every_forecast_and_the_scores_that_follow(
     assert set(scores.filter(pl.col("scope") == "store")["member"]) == {"001", "1", "é"}
     assert set(scores.filter(pl.col("scope") == "step")["member"]) == {"1", "2", "3", "4"}
     assert {line.n_scored for line in result.leaderboard} == {3 * 3 * 2}
-    assert logged[0]["validation_id"] == result.validation_id
-    assert {m.name for m in logged[0]["models"]} == {"seasonal_naive", "local_level"}
+    assert logged[0].validation_id == result.validation_id
+    assert {m.name for m in logged[0].models} == {"seasonal_naive", "local_level"}
     assert result.as_dict()["windows"] == 5
 
 
 @pytest.mark.usefixtures("logged")
 def test_attributes_without_versions_are_marked_timeless(
-    project: Make, logged: list[dict[str, Any]]
+    project: Make, logged: list[ValidationRecord]
 ) -> None:
     stores = "from: s.parquet, columns: {store_id: s}, attributes: [Região, kind]"
     made = here(project(chain(), f"source.stores={{{stores}}}"))
@@ -126,7 +129,7 @@ def test_the_ledger_names_the_recipes_and_the_calibration_for_deployment(project
 
 
 def test_the_same_again_is_taken_from_the_tables_and_anything_else_is_not(
-    project: Make, logged: list[dict[str, Any]]
+    project: Make, logged: list[ValidationRecord]
 ) -> None:
     made = here(project(chain()))
     first = storecast.validate(made)
@@ -160,7 +163,7 @@ def test_chosen_models_run_beside_the_baseline(project: Make) -> None:
 
 
 def test_one_shop_with_one_row_and_all_zeros_are_clear_errors(
-    project: Make, logged: list[dict[str, Any]]
+    project: Make, logged: list[ValidationRecord]
 ) -> None:
     with pytest.raises(ContractError) as short:
         storecast.validate(here(project({"only": (0, [5.0])})))
@@ -194,7 +197,7 @@ def test_a_validation_without_mlflow_leaves_no_rows(
         table(made, "backtest_scores")
 
 
-def test_a_lone_shop_is_validated(project: Make, logged: list[dict[str, Any]]) -> None:
+def test_a_lone_shop_is_validated(project: Make, logged: list[ValidationRecord]) -> None:
     result = storecast.validate(
         here(project({"only": (40, [float(i % 4 + 1) for i in range(41)])}))
     )

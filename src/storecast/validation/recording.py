@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from storecast.core.schema import METRICS
+from storecast.errors import StorecastError
 from storecast.models.ensemble import KIND as ENSEMBLE
 from storecast.models.ensemble import members_of
-from storecast.tracking import ModelRecord, Tracking, record_validation
-from storecast.validation.leaderboard import leaderboard
+from storecast.tracking import Tracking
+from storecast.validation.experiment import (
+    DataRecord,
+    ModelRecord,
+    Point,
+    ValidationRecord,
+    abandon,
+    finish,
+    record_validation,
+)
+from storecast.validation.leaderboard import Line, leaderboard
+from storecast.validation.pictures import pictures
 
 if TYPE_CHECKING:
     from storecast.core.panel import History
@@ -21,44 +35,134 @@ if TYPE_CHECKING:
     from storecast.runs import Run
     from storecast.validation.plan import Plan
 
+_RUN = "mlflow_run_id"
+_log = logging.getLogger(__name__)
 
-def recorded(project: Project, run: Run, history: History, plan: Plan, scores: pl.DataFrame) -> str:
+
+@contextmanager
+def ending(project: Project, run: Run) -> Iterator[None]:
+    """Let the MLflow run that ``run.details`` names end as the block does."""
+    try:
+        yield
+    except BaseException as fault:
+        if _RUN in run.details and not run.details.get("reused"):
+            try:
+                killed = isinstance(fault, KeyboardInterrupt)
+                abandon(Tracking.of(project), run.details[_RUN], killed=killed)
+            except StorecastError as other:
+                _log.warning("the run in MLflow is not marked: %s", other.message)
+        raise
+
+
+def concluded(project: Project, details: Mapping[str, Any]) -> None:
+    """End the MLflow run well, the leak audit's verdicts as its models' tags.
+
+    Raises:
+        RegistryError: REGISTRY_UNREACHABLE.
+    """
+    verdicts = {name: told["status"] for name, told in details["audit"]["verdicts"].items()}
+    finish(Tracking.of(project), details[_RUN], verdicts)
+
+
+def recorded(
+    project: Project,
+    run: Run,
+    history: History,
+    plan: Plan,
+    scores: pl.DataFrame,
+    tasks: Sequence[Mapping[str, Any]],
+) -> str:
     """Leave a validation in MLflow; the parent's run id. Raises as ``record_validation``."""
     wanted = project.config.validation
     lines = leaderboard(scores, wanted.metric, wanted.baseline)
-    by_name = {line.model: line for line in lines}
-    records = []
-    for recipe in plan.recipes:
-        line = by_name.get(recipe.name)
-        overall = {m: getattr(line, m) for m in METRICS} if line else {}
-        records.append(
-            ModelRecord(
-                name=recipe.name,
-                parameters={"kind": recipe.kind, **_shown(recipe)},
-                metrics={m: v for m, v in overall.items() if v is not None},
-                series=_by_cutoff(scores, recipe.name),
-                tags={"storecast.model": recipe.name, "storecast.recipe": recipe.digest},
-            )
-        )
-    return record_validation(
-        Tracking.of(project),
+    recipes = {recipe.name: recipe for recipe in plan.recipes}
+    record = ValidationRecord(
         validation_id=plan.validation_id,
-        parameters={
-            "through": history.through,
-            "frequency": history.rules.frequency.code,
-            "horizon": history.rules.horizon,
-            "windows": wanted.windows,
-            "warmup": wanted.warmup,
-            "step": wanted.step,
-            "metric": wanted.metric,
-            "baseline": wanted.baseline,
+        name=f"{history.through} {plan.validation_id[:8]}",
+        through=history.through,
+        parameters=_parameters(project, history, plan),
+        metrics=_found(lines, wanted.metric, wanted.baseline),
+        tags={
+            "storecast.project": project.config.project,
+            "storecast.run_id": run.run_id,
+            "storecast.through": history.through.isoformat(),
+            "storecast.best": lines[0].model if lines else "",
+            "storecast.metric": wanted.metric,
         },
-        models=records,
-        artifacts={
+        note=_note(lines, wanted.metric),
+        models=[
+            _model(recipes[line.model], rank, line, scores, tasks, wanted.metric)
+            for rank, line in enumerate(lines, 1)
+        ],
+        data=_data(project, run, history),
+        texts={
+            "leaderboard.csv": _table(lines).write_csv(),
             "leaderboard.json": json.dumps([line.as_dict() for line in lines], indent=1),
             "scores.csv": scores.write_csv(),
         },
-        tags={"storecast.run_id": run.run_id},
+        figures=pictures(scores, wanted.metric, [line.model for line in lines]),
+    )
+    return record_validation(Tracking.of(project), record)
+
+
+def _parameters(project: Project, history: History, plan: Plan) -> dict[str, Any]:
+    wanted = project.config.validation
+    return {
+        "through": history.through,
+        "frequency": history.rules.frequency.code,
+        "horizon": history.rules.horizon,
+        "windows": len(plan.cutoffs),
+        "warmup": plan.warmup,
+        "step": wanted.step,
+        "first_cutoff": plan.cutoffs[0],
+        "last_cutoff": plan.cutoffs[-1],
+        "metric": wanted.metric,
+        "baseline": wanted.baseline,
+        "align": wanted.align,
+        "models": ", ".join(recipe.name for recipe in plan.recipes),
+    }
+
+
+def _found(lines: Sequence[Line], metric: str, baseline: str) -> dict[str, float]:
+    """The chosen metric of the best and of the baseline."""
+    by_name = {line.model: line for line in lines}
+    told = {
+        f"best_{metric}": getattr(lines[0], metric) if lines else None,
+        f"baseline_{metric}": getattr(by_name[baseline], metric) if baseline in by_name else None,
+        "gain": lines[0].gain if lines else None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _model(
+    recipe: Recipe,
+    rank: int,
+    line: Line,
+    scores: pl.DataFrame,
+    tasks: Sequence[Mapping[str, Any]],
+    metric: str,
+) -> ModelRecord:
+    overall = {name: value for name in METRICS if (value := getattr(line, name)) is not None}
+    mine = [task for task in tasks if task["model"] == recipe.name]
+    peaks = [task["peak_memory_mb"] for task in mine if task["peak_memory_mb"] is not None]
+    took = {"seconds": sum(task["seconds"] for task in mine)} if mine else {}
+    return ModelRecord(
+        name=recipe.name,
+        parameters={"kind": recipe.kind, **_shown(recipe)},
+        metrics={
+            **overall,
+            "rank": rank,
+            "n_scored": line.n_scored,
+            "n_filled": line.n_filled,
+            **took,
+            **({"peak_memory_mb": max(peaks)} if peaks else {}),
+        },
+        series={
+            **_by_cutoff(scores, recipe.name),
+            **_by_step(scores, recipe.name, metric),
+            **_tasks(mine),
+        },
+        tags={"storecast.kind": recipe.kind, "storecast.recipe": recipe.digest},
     )
 
 
@@ -71,12 +175,82 @@ def _shown(recipe: Recipe) -> dict[str, Any]:
     return shown
 
 
-def _by_cutoff(scores: pl.DataFrame, model: str) -> dict[str, list[tuple[int, float]]]:
+def _by_cutoff(scores: pl.DataFrame, model: str) -> dict[str, list[Point]]:
     rows = scores.filter((pl.col("scope") == "cutoff") & (pl.col("model") == model)).sort("member")
-    days = [(date.fromisoformat(m) - date(1970, 1, 1)) // timedelta(1) for m in rows["member"]]
     series = {}
     for metric in METRICS:
-        values = [(day, v) for day, v in zip(days, rows[metric], strict=True) if v is not None]
+        values = [
+            _at(member, value)
+            for member, value in rows.select("member", metric).iter_rows()
+            if value is not None
+        ]
         if values:
-            series[f"{metric}_by_cutoff"] = values
+            series[f"by_cutoff/{metric}"] = values
     return series
+
+
+def _by_step(scores: pl.DataFrame, model: str, metric: str) -> dict[str, list[Point]]:
+    rows = scores.filter(
+        (pl.col("scope") == "step") & (pl.col("model") == model) & pl.col(metric).is_not_null()
+    )
+    values = [
+        Point(int(member), date(1970, 1, 1), value)
+        for member, value in rows.select("member", metric).iter_rows()
+    ]
+    return {f"by_step/{metric}": sorted(values, key=lambda p: p.step)} if values else {}
+
+
+def _tasks(tasks: Sequence[Mapping[str, Any]]) -> dict[str, list[Point]]:
+    told = {
+        f"tasks/{name}": [
+            _at(task["cutoff"], task[name]) for task in tasks if task[name] is not None
+        ]
+        for name in ("seconds", "peak_memory_mb")
+    }
+    return {name: points for name, points in told.items() if points}
+
+
+def _at(cutoff: str, value: float) -> Point:
+    """A value at a cutoff: 20221030 on the axis of steps, its day on that of time."""
+    return Point(int(cutoff.replace("-", "")), date.fromisoformat(cutoff), value)
+
+
+def _data(project: Project, run: Run, history: History) -> list[DataRecord]:
+    """The tables that the history was read from."""
+    told = []
+    for name, version in sorted(run.tables_read.items()):
+        frame: pl.DataFrame | None = getattr(history, name, None)
+        if frame is None:
+            continue
+        spec, config = project.specs[name], project.config
+        columns = {column.name: _kind(str(column.type)) for column in spec.columns}
+        table = f"{config.catalog}.{config.schema_}.{name}"
+        told.append(DataRecord(table, version, columns, frame.height))
+    return told
+
+
+def _kind(arrow: str) -> str:
+    """An Arrow type as MLflow's schemas name it."""
+    kinds = {"date32": "datetime", "timestamp": "datetime", "int": "long", "bool": "boolean",
+             "decimal": "double", "double": "double", "float": "double"}  # fmt: skip
+    return next((kind for start, kind in kinds.items() if arrow.startswith(start)), "string")
+
+
+def _table(lines: Sequence[Line]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {name: value for name, value in line.as_dict().items() if name != "spread"}
+            for line in lines
+        ],
+        infer_schema_length=None,
+    )
+
+
+def _note(lines: Sequence[Line], metric: str) -> str:
+    """The leaderboard in Markdown."""
+    names = list(dict.fromkeys((metric, "wape", "mase", "rmsse", "bias")))
+    rows = [["model", *(name.upper() for name in names)], ["---", *("---:" for _ in names)]]
+    for line in lines:
+        values = [getattr(line, name) for name in names]
+        rows.append([line.model, *("" if v is None else f"{v:.3f}" for v in values)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
