@@ -325,7 +325,12 @@ def cells(text, table):
     found = []
     for row in re.findall(r"<tr.*?</tr>", body, re.S):
         inside = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S)
-        found.append([" ".join(re.sub(r"<[^>]+>", " ", cell).split()) for cell in inside])
+        found.append(
+            [
+                " ".join(re.sub(r"<[^>]+>", " ", cell.replace("<wbr>", "")).split())
+                for cell in inside
+            ]
+        )
     return found
 
 

@@ -7,7 +7,7 @@ import hashlib
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from storecast.reporting.content import Content
 from storecast.reporting.figures import embedded, pictures
@@ -33,12 +33,18 @@ def page(content: Content, prose: Words | None = None) -> str:
         say=say,
         reality=reality(say, content.trust) if content.trust else None,
         segment_name=segment_name,
+        soft=_soft,
         others=[m for m in ("wape", "mase", "rmsse") if m != content.setting.metric],
         policy=_policy(script, style),
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         pictures=embedded(pictures(content)),
     )
+
+
+def _soft(name: str) -> Markup:
+    """A name that may be broken after its underscores."""
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def _policy(script: str, style: str) -> str:

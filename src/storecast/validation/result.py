@@ -163,10 +163,11 @@ class ValidationResult:
         if line.gain is None:
             return f"{self.best} is best"
         chance = f" (p = {line.p_value:.3f})" if line.p_value is not None else ""
-        real = "a real difference" if line.verdict == "better" else "which may be chance"
+        real = "which may be chance" if line.verdict == "not_told_apart" else "a real difference"
+        side = "below" if line.gain >= 0 else "above"
         return (
-            f"{self.best} is best, {line.gain:.0%} below {self.baseline} by "
-            f"{self.metric.upper()}, {real}{chance}"
+            f"{self.best} is best, {abs(line.gain):.0%} {side} {self.baseline} by "
+            f"{self.metric.upper()}" + (f", {real}{chance}" if line.verdict else "")
         )
 
     def _told(self, line: Line) -> str:
