@@ -17,7 +17,7 @@ from storecast.backtest.tasks import Outcome, backtest
 from storecast.core.panel import History
 from storecast.models import base
 from storecast.models.base import Recipe
-from storecast.models.baselines import Baseline
+from storecast.models.baselines import Baseline, SeasonalNaive
 from storecast.models.ensemble import Weights, computed, with_members
 
 from .backtest_chains import FAST, Broken, Forgetful, Here, Point, history_of, recipe, rich_history
@@ -59,9 +59,24 @@ class Blunder(Baseline):
         )
 
 
+class Regional(Baseline):
+    """Perfect in one region, a blunder in the other; the past says which is which."""
+
+    kind: ClassVar[str] = "regional"
+    defaults: ClassVar[Any] = {"region": "n"}
+
+    def predict(self, past: Any, future: Any) -> pl.DataFrame:
+        naive = SeasonalNaive(Recipe("n", "seasonal_naive"))
+        naive.fit(past)
+        good = past.stores.filter(pl.col("region") == self.parameters["region"])["store_id"]
+        return naive.predict(past, future).with_columns(
+            pl.when(pl.col("store_id").is_in(good.to_list())).then("forecast").otherwise(1e4)
+        )
+
+
 @pytest.fixture
 def offered(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [Point(kind) for kind in (Blunder, Broken, Forgetful)]
+    points = [Point(kind) for kind in (Blunder, Broken, Forgetful, Regional)]
     monkeypatch.setattr(base, "entry_points", lambda group: points)
 
 
@@ -76,6 +91,52 @@ def test_of_a_perfect_and_a_terrible_model_the_perfect_one_once_windows_are_comp
     assert first == pytest.approx(5000, rel=0.01)
     assert later == [0.0] * 4
     assert set(frame["model"]) == {"ensemble"}
+
+
+def chain_of_two_regions(values: Any) -> History:
+    """Twenty stores in the north, twenty in the south; what each sold, by its number."""
+    names = [f"{region}{i:02}" for region in "ns" for i in range(20)]
+    stores = pl.DataFrame(
+        {
+            "store_id": names,
+            "opened_on": pl.Series([None] * 40, dtype=pl.Date),
+            "closed_on": pl.Series([None] * 40, dtype=pl.Date),
+            "region": [name[0] for name in names],
+        }
+    )
+    return history_of(
+        {name: (59, values(i)) for i, name in enumerate(names)},
+        stores,
+        attributes=("region",),
+        segments=("region",),
+    )
+
+
+@pytest.mark.usefixtures("offered")
+def test_each_segment_takes_its_own_best() -> None:
+    steady = chain_of_two_regions(lambda i: [7.0 + i, 8.0, 9.0, 6.0] * 15)
+    north = Recipe("north", "regional", {"region": "n"})
+    south = Recipe("south", "regional", {"region": "s"})
+    frame = walked(steady, [of(north, south)])
+    missed = frame.with_columns(missed=(pl.col("sales") - pl.col("forecast")).abs())
+    first, *later = missed.group_by("cutoff").agg(pl.col("missed").mean()).sort("cutoff")["missed"]
+    assert first > 1000
+    assert later == [0.0] * 4
+
+
+def test_the_packed_forecaster_says_what_the_backtest_does_to_the_bit() -> None:
+    chance = np.random.default_rng(2)
+    history = chain_of_two_regions(lambda i: list(chance.gamma(2, 5 + i, 60)))
+    both = of(NAIVE, LEVEL, Recipe("trees", "lightgbm", FAST))
+    outcomes = outcomes_of(history, [both])
+    until = history.rules.frequency.ordinal(LAST)
+    weights = learnt(outcomes, both, CUTOFFS[:-1], history.rules, until)
+    assert len(weights.table) == 3
+    told = with_ensembles(outcomes, [both], CUTOFFS, history.rules)["ensemble", LAST].frame
+    (alone,) = backtest(history, [weights.put(both)], [LAST], HORIZON, Here(), baseline=NAIVE)
+    columns = ["store_id", "date", "forecast", "forecast_mean", "origin"]
+    assert alone.failure is None
+    assert alone.frame.select(columns).equals(told.select(columns))
 
 
 @pytest.mark.usefixtures("offered")

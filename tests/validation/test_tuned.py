@@ -26,10 +26,14 @@ MODELS = (
 
 
 @pytest.fixture(autouse=True)
-def logged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow replaced, since its store takes seconds to make."""
-    monkeypatch.setattr(recording, "record_validation", lambda *_, **__: "parent")
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """MLflow replaced, since its store takes seconds to make; what was to be recorded."""
+    told: list[Any] = []
+    monkeypatch.setattr(
+        recording, "record_validation", lambda _, record: told.append(record) or "parent"
+    )
     monkeypatch.setattr(recording, "finish", lambda *_: None)
+    return told
 
 
 def chain() -> dict[str, tuple[int, list[float]]]:
@@ -49,7 +53,7 @@ def details(project: Any) -> dict[str, Any]:
 
 
 def test_tuned_parameters_are_the_recipe_s_and_the_ensemble_has_them(
-    project: Make, monkeypatch: pytest.MonkeyPatch
+    project: Make, monkeypatch: pytest.MonkeyPatch, logged: list[Any]
 ) -> None:
     walked: list[Any] = []
     real = leakage.Road
@@ -59,6 +63,10 @@ def test_tuned_parameters_are_the_recipe_s_and_the_ensemble_has_them(
     told = details(made)
     tuning = told["tuning"]["lightgbm"]
     assert len(tuning["trials"]) == 5
+    assert json.loads(logged[0].texts["tuning.json"]) == told["tuning"]
+    shown = {model.name: model.parameters for model in logged[0].models}
+    assert shown["ensemble"]["members"] == ["seasonal_naive", "lightgbm"]
+    assert shown["lightgbm"].items() >= tuning["parameters"].items()
     recipes = {n: Recipe.from_json(json.dumps(r)) for n, r in told["recipes"].items()}
     trees, both = recipes["lightgbm"], recipes["ensemble"]
     own = {"n_estimators": 4, "lags": [1, 2, 4]}

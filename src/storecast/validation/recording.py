@@ -99,6 +99,7 @@ def recorded(
             "leaderboard.csv": _table(lines).write_csv(),
             "leaderboard.json": json.dumps([line.as_dict() for line in lines], indent=1),
             "scores.csv": scores.write_csv(),
+            **({"tuning.json": _tuning(plan)} if plan.tuning else {}),
         },
         figures=pictures(scores, wanted.metric, [line.model for line in lines]),
     )
@@ -164,6 +165,12 @@ def _model(
         },
         tags={"storecast.kind": recipe.kind, "storecast.recipe": recipe.digest},
     )
+
+
+def _tuning(plan: Plan) -> str:
+    """Each tuned model's trials."""
+    told = {name: found.as_dict() for name, found in plan.tuning.items()}
+    return json.dumps(told, indent=1)
 
 
 def _shown(recipe: Recipe) -> dict[str, Any]:
