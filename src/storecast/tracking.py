@@ -28,6 +28,8 @@ ARTIFACTS = "mlartifacts"
 HOME_TAG = "storecast.home"
 """Experiment tag: the folder, as a URI, that absolute artifact locations were written for."""
 
+_KIND, _TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""By which MLflow's pages show models and their runs, and not what concerns language models."""
 _LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -118,15 +120,13 @@ class Tracking:
         if found is not None:
             if found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
+            if _KIND not in found.tags:
+                client.set_experiment_tag(found.experiment_id, _KIND, _TRAINING)
             return str(found.experiment_id)
-        if self.tracking_uri is not None:
-            return str(client.create_experiment(self.experiment))
-        place = (self.root / ARTIFACTS).as_uri()
-        return str(
-            client.create_experiment(
-                self.experiment, artifact_location=place, tags={HOME_TAG: self.root.as_uri()}
-            )
-        )
+        place, tags = None, {_KIND: _TRAINING}
+        if self.tracking_uri is None:
+            place, tags[HOME_TAG] = (self.root / ARTIFACTS).as_uri(), self.root.as_uri()
+        return str(client.create_experiment(self.experiment, artifact_location=place, tags=tags))
 
     def relocate(self) -> int:
         """Follow a project folder that was moved: rewrite the absolute locations in MLflow's store.
