@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from storecast.console import _Display, duration, rejected
+from storecast.console import Settings, _Display, duration, rejected
 
 REASON = (
     "vendas.dia, row id = x1: The date is not written YYYY-MM-DD. Write it YYYY-MM-DD, in the "
@@ -80,3 +80,21 @@ def test_progress_in_lines_says_how_much_is_done_and_what_is_left(
         display.show("backtest", 20, 20, 0.0)
     lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["backtest 0/20", "backtest 2/20, about 4 min left", "backtest 20/20"]
+
+
+def test_nothing_is_printed_into_a_progress_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    settings = Settings()
+    with _Display(terminal=True) as display:
+        settings.clear = display.clear
+        display.show("counting", 1, 2)
+        assert display._progress.live.is_started
+        settings.say("done")
+        assert not display._progress.live.is_started
+        display.show("counting on", 1, 2)
+        assert display._progress.live.is_started
+        settings.show([("a line", "best")])
+        assert not display._progress.live.is_started
+    assert capsys.readouterr().out.splitlines() == ["done", "a line"]

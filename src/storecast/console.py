@@ -34,6 +34,8 @@ class Settings:
         self.debug = False
         self.run_id: str | None = None
         self.interrupted = False
+        self.clear: Callable[[], None] = lambda: None
+        """Takes a progress bar off the terminal, so that nothing is printed into it."""
 
     def load(self) -> Any:
         """The project; raises as ``storecast.load``."""
@@ -44,11 +46,13 @@ class Settings:
     def say(self, text: str = "") -> None:
         """Print for people; with ``--json`` nothing but the envelope is printed."""
         if not self.json:
+            self.clear()
             _print(text)
 
     def show(self, lines: Iterable[tuple[str, str]]) -> None:
         """Print lines, each with its tone, in colours where a terminal has them."""
         if not self.json:
+            self.clear()
             for text, tone in lines:
                 _print(click.style(text, **_TONES.get(tone, {})) if _coloured() else text)
 
@@ -188,6 +192,7 @@ def _listening(settings: Settings) -> Iterator[None]:
     for noisy in ("mlflow", "alembic", "darts", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     with _Display(sys.stderr.isatty() and not settings.json) as display:
+        settings.clear = display.clear
 
         def heard(run_id: str, text: str, done: int, total: int, left: float | None) -> None:
             settings.run_id = run_id
@@ -233,6 +238,7 @@ class _Display:
             if text != self._text:
                 if self._task is not None:
                     self._progress.remove_task(self._task)
+                self._progress.start()
                 self._task = self._progress.add_task(text, total=total or None, left="")
             self._progress.update(self._task, completed=done, total=total or None, left=remains)
         else:
@@ -245,6 +251,13 @@ class _Display:
                 )
             self._tenth = tenth
         self._text = text
+
+    def clear(self) -> None:
+        """Off the terminal, until there is more to show."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._progress.stop()
+            self._task, self._text = None, ""
 
     def __exit__(self, *_: object) -> None:
         if self._progress is not None:
