@@ -11,7 +11,7 @@ import pytest
 
 from storecast.backtest import ensembles
 from storecast.backtest.audit import audit
-from storecast.backtest.ensembles import learnt, weighted, with_ensembles
+from storecast.backtest.ensembles import learnt, taught, weighted, with_ensembles
 from storecast.backtest.road import Road, calibrations, walk_forward
 from storecast.backtest.tasks import Outcome, backtest
 from storecast.core.panel import History
@@ -43,6 +43,13 @@ def walked(history: History, recipes: list[Recipe]) -> pl.DataFrame:
     outcomes = outcomes_of(history, recipes)
     frames: list[pl.DataFrame] = walk_forward(outcomes, recipes, CUTOFFS, history.rules)
     return pl.concat(frames)
+
+
+def by_windows(
+    outcomes: Any, made: Recipe, windows: list[date], history: History, until: int
+) -> Weights:
+    told = [taught(outcomes, made, day, history.rules) for day in windows]
+    return learnt(told, made, history.rules, until)
 
 
 def noisy(stores: str = "abc", weeks: int = 60) -> History:
@@ -130,7 +137,7 @@ def test_the_packed_forecaster_says_what_the_backtest_does_to_the_bit() -> None:
     both = of(NAIVE, LEVEL, Recipe("trees", "lightgbm", FAST))
     outcomes = outcomes_of(history, [both])
     until = history.rules.frequency.ordinal(LAST)
-    weights = learnt(outcomes, both, CUTOFFS[:-1], history.rules, until)
+    weights = by_windows(outcomes, both, CUTOFFS[:-1], history, until)
     assert len(weights.table) == 3
     told = with_ensembles(outcomes, [both], CUTOFFS, history.rules)["ensemble", LAST].frame
     (alone,) = backtest(history, [weights.put(both)], [LAST], HORIZON, Here(), baseline=NAIVE)
@@ -170,7 +177,7 @@ def test_it_is_calibrated_by_its_own_errors_and_equal_on_repeat() -> None:
     assert told["ensemble"] != told["local_level"]
     final = weighted(outcomes, recipes, CUTOFFS, history.rules, until)
     assert final[:2] == (NAIVE, LEVEL)
-    assert Weights.of(final[2]) == learnt(outcomes, recipes[2], CUTOFFS, history.rules, until)
+    assert Weights.of(final[2]) == by_windows(outcomes, recipes[2], CUTOFFS, history, until)
     assert sum(Weights.of(final[2]).table[()]) == pytest.approx(1)
 
 
@@ -180,14 +187,14 @@ def test_weights_follow_from_periods_up_to_the_cutoff_alone() -> None:
     both = of(NAIVE, LEVEL)
     outcomes = outcomes_of(history, [both])
     until = history.rules.frequency.ordinal(LAST)
-    told = learnt(outcomes, both, CUTOFFS[:-1], history.rules, until)
+    told = by_windows(outcomes, both, CUTOFFS[:-1], history, until)
     assert (outcomes["seasonal_naive", CUTOFFS[-2]].frame["period"] > until).any()
     cut = {
         key: o._replace(frame=o.frame.filter(pl.col("period") <= until))
         for key, o in outcomes.items()
     }
     far = 10**6
-    assert learnt(cut, both, CUTOFFS[:-1], history.rules, far) == told
+    assert by_windows(cut, both, CUTOFFS[:-1], history, far) == told
     wrong = {
         key: o._replace(
             frame=o.frame.with_columns(
@@ -196,8 +203,8 @@ def test_weights_follow_from_periods_up_to_the_cutoff_alone() -> None:
         )
         for key, o in outcomes.items()
     }
-    assert learnt(wrong, both, CUTOFFS[:-1], history.rules, until) == told
-    assert learnt(wrong, both, CUTOFFS[:-1], history.rules, far) != told
+    assert by_windows(wrong, both, CUTOFFS[:-1], history, until) == told
+    assert by_windows(wrong, both, CUTOFFS[:-1], history, far) != told
 
 
 RECIPES = (of(NAIVE, LEVEL, Recipe("trees", "lightgbm", FAST)),)
@@ -215,8 +222,8 @@ def test_the_audit_passes_it_and_names_no_other_model() -> None:
 def test_the_audit_catches_weights_from_unfinished_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     real = ensembles.learnt
 
-    def leaky(outcomes: Any, made: Any, windows: Any, rules: Any, until: int) -> Weights:
-        return real(outcomes, made, windows, rules, until + HORIZON)
+    def leaky(windows: Any, made: Any, rules: Any, until: int) -> Weights:
+        return real(windows, made, rules, until + HORIZON)
 
     monkeypatch.setattr(ensembles, "learnt", leaky)
     (found,) = audit(road(LAST), rich_history(), LAST)

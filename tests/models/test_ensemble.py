@@ -70,6 +70,13 @@ def test_equals_keep_a_part_and_two_that_err_apart_are_better_together() -> None
     assert (up, down, high) == pytest.approx((1 / 4 + 1 / 6, 1 / 4 + 1 / 6, 1 / 6))
 
 
+def test_one_far_behind_the_best_has_no_weight_and_one_near_it_has() -> None:
+    far = rows_of({"a": "n"}, lambda _, actual: [actual + 1, actual + 1.6])
+    assert Weights.learn(far, ["best", "far"], ()).table[()] == (1.0, 0.0)
+    near = rows_of({"a": "n"}, lambda _, actual: [actual + 1, actual + 1.4])
+    assert Weights.learn(near, ["best", "near"], ()).table[()] == (0.75, 0.25)
+
+
 def test_what_a_member_did_not_say_itself_teaches_nothing_of_it() -> None:
     rows = rows_of({"a": "n"}, lambda _, actual: [None, actual, actual + 1])
     learnt = Weights.learn(rows, ["mute", "good", "near"], ())

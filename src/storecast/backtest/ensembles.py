@@ -31,13 +31,13 @@ def with_ensembles(
     """The outcomes, and those of the ensembles among ``recipes``; cutoffs ascend."""
     found = dict(outcomes)
     for recipe in recipes:
-        if recipe.kind != KIND:
+        if recipe.kind != KIND or all((recipe.name, cutoff) in found for cutoff in cutoffs):
             continue
-        for place, cutoff in enumerate(cutoffs):
-            if (recipe.name, cutoff) not in found:
-                until = rules.frequency.ordinal(cutoff)
-                weights = learnt(found, recipe, cutoffs[:place], rules, until)
-                found[recipe.name, cutoff] = _outcome(found, recipe, cutoff, weights, rules)
+        told: list[pl.DataFrame] = []
+        for cutoff in cutoffs:
+            weights = learnt(told, recipe, rules, rules.frequency.ordinal(cutoff))
+            found[recipe.name, cutoff] = _outcome(found, recipe, cutoff, weights, rules)
+            told.append(taught(found, recipe, cutoff, rules))
     return found
 
 
@@ -53,38 +53,39 @@ def weighted(
     These are what a model deployed on the whole history takes.
     """
     return tuple(
-        learnt(outcomes, r, cutoffs, rules, until).put(r) if r.kind == KIND else r for r in recipes
+        learnt([taught(outcomes, r, day, rules) for day in cutoffs], r, rules, until).put(r)
+        if r.kind == KIND
+        else r
+        for r in recipes
     )
 
 
 def learnt(
-    outcomes: Outcomes, recipe: Recipe, windows: Sequence[date], rules: SeriesRules, until: int
+    windows: Sequence[pl.DataFrame], recipe: Recipe, rules: SeriesRules, until: int
 ) -> Weights:
-    """An ensemble's weights by ``windows``, of which targets of periods up to ``until`` count."""
+    """An ensemble's weights by what windows taught; targets of periods up to ``until`` count."""
     members = Weights.of(recipe).members
-    frames = [
-        _taught([outcomes[name, day].frame for name in members], rules.segments, until)
-        for day in windows
-    ]
-    if not frames:
+    if not windows:
         return Weights.equal(members)
-    return Weights.learn(pl.concat(frames), members, rules.segments)
+    rows = pl.concat(window.filter(pl.col("period") <= until) for window in windows)
+    return Weights.learn(rows, members, rules.segments)
 
 
-def _taught(frames: Sequence[pl.DataFrame], attributes: Sequence[str], until: int) -> pl.DataFrame:
-    """What one window teaches: as ``Weights.learn`` takes it."""
+def taught(outcomes: Outcomes, recipe: Recipe, cutoff: date, rules: SeriesRules) -> pl.DataFrame:
+    """What one window teaches: as ``Weights.learn`` takes it, and the period."""
+    frames = [outcomes[name, cutoff].frame for name in Weights.of(recipe).members]
     key = ["store_id", "period"]
-    counts = (pl.col("period") <= until) & (pl.col("segment") != COLD_START)
-    rows = frames[0].filter(counts).select(*key, "sales", *attributes).sort(key)
+    warm = pl.col("segment") != COLD_START
+    rows = frames[0].filter(warm).select(*key, "sales", *rules.segments).sort(key)
     for i, frame in enumerate(frames):
-        own = frame.filter(counts & (pl.col("origin") == MODEL))
+        own = frame.filter(warm & (pl.col("origin") == MODEL))
         rows = rows.join(
             own.select(*key, pl.col("forecast").alias(str(i))),
             on=key,
             how="left",
             maintain_order="left",
         )
-    return rows.drop("period")
+    return rows
 
 
 def _outcome(

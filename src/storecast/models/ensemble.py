@@ -250,12 +250,17 @@ def _fitted(rows: pl.DataFrame, members: int) -> tuple[float, ...]:
 
 def _selected(actual: NDArray[np.float64], said: NDArray[np.float64]) -> NDArray[np.float64]:
     """How often each member is drawn: at each round the one that leaves the least error."""
-    picks, total = np.zeros(said.shape[1]), np.zeros(len(actual))
+    columns = np.ascontiguousarray(said.T)
+    picks, total = np.zeros(len(columns)), np.zeros(len(actual))
+    if len(columns) == 1:
+        return picks + 1
     for done in range(1, ROUNDS + 1):
-        missed = [np.abs(actual - (total + said[:, i]) / done).sum() for i in range(said.shape[1])]
+        # what the sum of the drawn would have to be to miss nothing
+        left = actual * done - total
+        missed = [np.abs(left - column).sum() for column in columns]
         best = int(np.argmin(missed))
         picks[best] += 1
-        total += said[:, best]
+        total += columns[best]
     return picks
 
 
