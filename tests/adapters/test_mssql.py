@@ -313,6 +313,19 @@ def test_equality_binds_its_values(server: tds.Server, opened: Opened) -> None:
 # ---------------------------------------------------------------------- to read and nothing else
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["WITH a AS (SELECT 1 b) DELETE FROM dbo.VENDAS COMMIT SELECT 1 AS n FROM dbo.VENDAS",
+     "SELECT n FROM dbo.VENDAS OPTION (RECOMPILE) DELETE FROM dbo.VENDAS COMMIT"],
+)  # fmt: skip
+def test_a_query_that_writes_is_not_sent(server: tds.Server, opened: Opened, query: str) -> None:
+    has_table(server, [("n", "int")], [(1,)])
+    fault = failed(lambda: list(opened().read(Relation(query=query), ["n"])))
+    assert fault.code is Code.SOURCE_QUERY_FAILED
+    assert "DELETE" in fault.message
+    assert server.heard == []
+
+
 def test_one_transaction_that_is_taken_back(server: tds.Server, opened: Opened) -> None:
     has_table(server, [("n", "int")], [(1,)])
     source = opened()

@@ -41,6 +41,24 @@ from tests.databases import server_of
          "SELECT a FROM y ORDER BY a OPTION (MAXDOP 1)",
          "WITH x AS (SELECT 1 AS a), y AS (SELECT a FROM x)\nSELECT * FROM (SELECT a FROM y\n) AS r"
          "\nOPTION (MAXDOP 1)"),
+        ("WITH x (a) AS (SELECT 1) (SELECT a FROM x) UNION SELECT a FROM u",
+         "WITH x (a) AS (SELECT 1)\n"
+         "SELECT * FROM ((SELECT a FROM x) UNION SELECT a FROM u\n) AS r"),
+        ("SELECT a, offset FROM t ORDER BY a", "SELECT * FROM (SELECT a, offset FROM t\n) AS r"),
+        ("SELECT a, offset AS rows FROM t ORDER BY offset",
+         "SELECT * FROM (SELECT a, offset AS rows FROM t\n) AS r"),
+        ("SELECT a FROM t ORDER BY offset OFFSET (2 * @n) ROW FETCH NEXT 5 ROWS ONLY",
+         "SELECT * FROM (SELECT a FROM t ORDER BY offset OFFSET (2 * @n) ROW "
+         "FETCH NEXT 5 ROWS ONLY\n) AS r"),
+        ("SELECT a /* 1 /* 2 */ ' */ FROM t",
+         "SELECT * FROM (SELECT a /* 1 /* 2 */ ' */ FROM t\n) AS r"),
+        ("SELECT [DELETE], \"DROP\", 'EXEC', updated, into_, #set.x, @use FROM t -- COMMIT",
+         "SELECT * FROM (SELECT [DELETE], \"DROP\", 'EXEC', updated, into_, #set.x, @use FROM t "
+         "-- COMMIT\n) AS r"),
+        ("SELECT CASE a WHEN 1 THEN 2 END FROM t INNER MERGE JOIN u ON 1 = 1 "
+         "OPTION (USE HINT ('FORCE_LEGACY_CARDINALITY_ESTIMATION'), MERGE JOIN);",
+         "SELECT * FROM (SELECT CASE a WHEN 1 THEN 2 END FROM t INNER MERGE JOIN u ON 1 = 1\n) AS r"
+         "\nOPTION (USE HINT ('FORCE_LEGACY_CARDINALITY_ESTIMATION'), MERGE JOIN)"),
         ("(SELECT a FROM t) UNION (SELECT a FROM u)",
          "SELECT * FROM ((SELECT a FROM t) UNION (SELECT a FROM u)\n) AS r"),
     ],
@@ -60,6 +78,42 @@ def test_a_query_in_the_place_of_a_table(query: str, statement: str) -> None:
 def test_what_is_not_one_select(query: str) -> None:
     with pytest.raises(NotOneSelectError):
         origin_of(query)
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ("WITH a AS (SELECT 1 b) DELETE FROM dbo.VENDAS COMMIT SELECT id FROM dbo.VENDAS",
+         "DELETE"),
+        ("SELECT a FROM t OPTION (RECOMPILE) DELETE FROM t COMMIT", "DELETE"),
+        ("SELECT a FROM t OPTION (RECOMPILE) SELECT 2", "OPTION"),
+        ("WITH a AS (SELECT 1 b) sp_who SELECT b FROM a", "WITH"),
+        ("WITH a AS (SELECT 1 b) , SELECT b FROM a", "WITH"),
+        ("SELECT a INTO x FROM t", "INTO"),
+        ("SELECT a FROM t OPTION (MAXDOP 1) EXEC sp_who", "EXEC"),
+        ("SELECT 1eINTO x FROM t", "INTO"),
+        ("SELECT 1.DELETE FROM t", "DELETE"),
+        ("SELECT 0xAINTO x FROM t", "INTO"),
+        ("SELECT $INTO x FROM t", "INTO"),
+        ("SELECT a FROM OPENQUERY(s, 'DELETE t')", "OPENQUERY"),
+        ("SELECT a FROM t -- \r COMMIT", "line end"),
+        ("SELECT a FROM (SELECT 1; DROP TABLE t) AS x", ";"),
+        ("SELECT a FROM t;;", ";"),
+        ("SELECT a FROM t END CONVERSATION 'x'", "END"),
+        ("SELECT a FROM t USE master", "USE"),
+        ("SELECT a FROM t MERGE u USING t ON 1 = 1 WHEN MATCHED THEN DELETE", "MERGE"),
+        ("SELECT /* /* */ 1 FROM t", "/*"),
+        ("SELECT /* /* */ ' */ a DELETE FROM t --'", "DELETE"),
+        *((f"SELECT a FROM t {word} x", word) for word in (
+            "insert", "UPDATE", "Truncate", "ALTER", "CREATE", "GRANT", "REVOKE", "DENY", "COMMIT",
+            "ROLLBACK", "SAVE", "BEGIN", "TRAN", "DECLARE", "SET", "BACKUP", "RESTORE", "KILL",
+            "SHUTDOWN", "WAITFOR", "OPENROWSET", "EXECUTE", "DBCC")),
+    ],
+)  # fmt: skip
+def test_a_query_that_would_act_is_told_by_its_word(query: str, word: str) -> None:
+    with pytest.raises(NotOneSelectError) as caught:
+        origin_of(query)
+    assert word.upper() in str(caught.value).upper()
 
 
 def test_the_query_alone() -> None:

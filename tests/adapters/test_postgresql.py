@@ -188,6 +188,30 @@ def test_it_is_read_only(database: Postgres) -> None:
         assert read(again, name).to_pylist() == [1]
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1 AS c) AS r; COMMIT; DELETE FROM {}; SELECT * FROM (SELECT 1 AS c",
+        "SELECT 1 AS c; COMMIT; DELETE FROM {}",
+        "COMMIT",
+        "WITH x AS (DELETE FROM {} RETURNING c) SELECT c FROM x",
+        "WITH x AS (SELECT 1) DELETE FROM {} RETURNING c",
+        "SELECT set_config('transaction_read_only', 'off', true) AS c",
+    ],
+)
+def test_no_query_writes(database: Postgres, query: str) -> None:
+    name = database.table({"c": "int"}, [(1,)])
+    with closing(database.source()) as source:
+        asked = Relation(query=query.replace("{}", name))
+        with contextlib.suppress(SourceError):
+            source.columns(asked)
+        with pytest.raises(SourceError) as caught:
+            list(source.read(asked, ["c"]))
+        assert caught.value.code is Code.SOURCE_QUERY_FAILED
+    with closing(database.source()) as again:
+        assert read(again, name).to_pylist() == [1]
+
+
 def test_a_failed_statement_ends_nothing(database: Postgres) -> None:
     name = database.table({"c": "int"}, [(1,)])
     with closing(database.source()) as source:
