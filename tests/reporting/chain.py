@@ -67,7 +67,8 @@ def tables(n: int = 12, weeks: int = WEEKS, leave_out: str = "") -> Tables:
         for back in (12, 8, 4):
             cutoff = CUTOFF - timedelta(weeks=back)
             at = slice(weeks - back, min(weeks, weeks - back + HORIZON))
-            backtest.append(backtest_rows(store, cutoff, days[at], sold[at], level * shape[at]))
+            told = level * shape[at] * (1 + back / 200)
+            backtest.append(backtest_rows(store, cutoff, days[at], sold[at], told))
     made = Tables(
         panel=pl.concat(panel),
         stores=pl.DataFrame({"store_id": ids, "name": names(ids), "city": "Ames"}),
