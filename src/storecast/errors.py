@@ -63,7 +63,10 @@ class Code(StrEnum):
         "SOURCE_CERTIFICATE_INVALID",
         "The database's certificate is not trusted, or is for another host.",
     )
-    SOURCE_INTERRUPTED = "SOURCE_INTERRUPTED", "The connection broke while rows were read."
+    SOURCE_INTERRUPTED = (
+        "SOURCE_INTERRUPTED",
+        "The connection broke, or a file changed, while rows were read.",
+    )
     EXTRA_MISSING = "EXTRA_MISSING", "An optional package that the configuration needs is absent."
     SOURCE_TABLE_NOT_FOUND = "SOURCE_TABLE_NOT_FOUND", "The table or view is not in the source."
     SOURCE_COLUMN_NOT_FOUND = "SOURCE_COLUMN_NOT_FOUND", "A configured column is not there."

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -21,16 +20,16 @@ class Marked(io.RawIOBase):
     """A file with the mark behind its last line; to be read once.
 
     Args:
-        path: the file.
+        file: the file at its beginning; whoever opened it closes it.
         delimiter: what stands between its fields.
         width: fields in a line.
     """
 
-    def __init__(self, path: Path, delimiter: str, width: int) -> None:
+    def __init__(self, file: BinaryIO, delimiter: str, width: int) -> None:
         super().__init__()
         line = delimiter.join([_MARK] * width)
         # An empty line before it is none to the reader.
-        self._parts: list[Any] = [path.open("rb"), io.BytesIO(f"\n{line}\n".encode())]
+        self._parts: list[BinaryIO] = [file, io.BytesIO(f"\n{line}\n".encode())]
 
     def readable(self) -> bool:
         """Yes."""
@@ -39,17 +38,11 @@ class Marked(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         """So many bytes, fewer at a part's end."""
         while self._parts:
-            found: bytes = self._parts[0].read(size)
+            found = self._parts[0].read(size)
             if found:
                 return found
-            self._parts.pop(0).close()
+            self._parts.pop(0)
         return b""
-
-    def close(self) -> None:
-        """Give back the file."""
-        for part in self._parts:
-            part.close()
-        super().close()
 
 
 def unmarked(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from storecast.adapters.sources.csv_end import Marked, unmarked
 from storecast.adapters.sources.spans import as_filter
+from storecast.adapters.sources.steady import Steady
 from storecast.errors import Code, SourceError
 from storecast.ports import Relation, SourceColumn, Span, Tallied
 
@@ -28,7 +30,7 @@ _ENDINGS = (".parquet", ".pq", ".csv", ".tsv", ".txt")
 
 
 class FilesSource:
-    """A folder.
+    """A folder, whose files must stay as they are while they are read.
 
     Args:
         path: the folder.
@@ -36,13 +38,15 @@ class FilesSource:
 
     def __init__(self, path: Path) -> None:
         self._folder = path
+        self._steady = Steady()
+        self._found: dict[str, list[Path]] = {}
 
     def columns(self, relation: Relation) -> list[SourceColumn]:
         """The columns of a file, or of several that agree."""
         files = self._files(relation)
-        first = _schema(files[0])
+        first = _schema(files[0], self._steady)
         for other in files[1:]:
-            _same(files[0], first, other, _schema(other))
+            _same(files[0], first, other, _schema(other, self._steady))
         return [SourceColumn(f.name, str(f.type), kind_of(f.type)) for f in first]
 
     def read(
@@ -53,10 +57,10 @@ class FilesSource:
     ) -> Iterator[pa.RecordBatch]:
         """Stream the named columns: of a CSV as text, of a parquet file in their own types."""
         self.columns(relation)
-        more = [span.column, *span.or_null] if span is not None else []
+        more = span.columns if span is not None else ()
         needed = list(dict.fromkeys([*columns, *more]))
         for file in self._files(relation):
-            for batch in _read(file, needed):
+            for batch in _read(file, needed, self._steady):
                 wanted = as_filter(span, batch.schema)
                 kept = batch if wanted is None else batch.filter(wanted)
                 if kept.num_rows:
@@ -74,6 +78,13 @@ class FilesSource:
         """Nothing is held open."""
 
     def _files(self, relation: Relation) -> list[Path]:
+        """The files of a relation, the same ones for the whole run."""
+        name = str(relation.table)
+        if name not in self._found:
+            self._found[name] = self._look(relation)
+        return self._found[name]
+
+    def _look(self, relation: Relation) -> list[Path]:
         if not self._folder.is_dir():
             raise SourceError(
                 Code.SOURCE_UNREACHABLE,
@@ -108,13 +119,19 @@ class FilesSource:
         return found
 
 
-def _schema(file: Path) -> pa.Schema:
+def _schema(file: Path, steady: Steady) -> pa.Schema:
     if _is_parquet(file):
         try:
-            return pq.read_schema(file).remove_metadata()
+            with steady.opened(file) as handle:
+                return pq.read_schema(handle).remove_metadata()
         except (pa.ArrowException, OSError) as fault:
             raise _unreadable(file, fault, "a parquet file") from fault
-    return pa.schema([pa.field(name, pa.string()) for name in _header(file)])
+    try:
+        with steady.opened(file) as handle:
+            names = _header(file, _first_line(file, handle))
+    except OSError as fault:
+        raise _unreadable(file, fault, "a file that can be read") from fault
+    return pa.schema([pa.field(name, pa.string()) for name in names])
 
 
 def _same(first: Path, one: pa.Schema, second: Path, other: pa.Schema) -> None:
@@ -141,45 +158,51 @@ def _same(first: Path, one: pa.Schema, second: Path, other: pa.Schema) -> None:
             )
 
 
-def _read(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    yield from _read_parquet(file, columns) if _is_parquet(file) else _read_csv(file, columns)
-
-
-def _read_parquet(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _read(file: Path, columns: Sequence[str], steady: Steady) -> Iterator[pa.RecordBatch]:
+    read, expected = (
+        (_read_parquet, "a parquet file")
+        if _is_parquet(file)
+        else (_read_csv, "UTF-8 text with the same fields in each line")
+    )
     try:
-        with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(_BATCH, columns=list(columns)):
-                if batch.num_rows:
-                    yield batch.select(list(columns))
-    except (pa.ArrowException, OSError) as fault:
-        raise _unreadable(file, fault, "a parquet file") from fault
-
-
-def _read_csv(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    delimiter = _delimiter(file)
-    try:
-        with (
-            contextlib.closing(Marked(file, delimiter, len(_header(file)))) as marked,
-            pc.open_csv(
-                marked,
-                read_options=pc.ReadOptions(block_size=_BLOCK),
-                parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                convert_options=pc.ConvertOptions(
-                    column_types=dict.fromkeys(columns, pa.string()),
-                    include_columns=list(columns),
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                ),
-            ) as reader,
-        ):
-            yield from unmarked(reader)
+        with steady.opened(file) as handle:
+            yield from read(file, handle, columns)
     except (pa.ArrowException, OSError, EOFError) as fault:
-        raise _unreadable(file, fault, "UTF-8 text with the same fields in each line") from fault
+        raise _unreadable(file, fault, expected) from fault
 
 
-def _header(file: Path) -> list[str]:
-    line = _first_line(file)
+def _read_parquet(
+    _file: Path, handle: BinaryIO, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(handle) as parquet:
+        for batch in parquet.iter_batches(_BATCH, columns=list(columns)):
+            if batch.num_rows:
+                yield batch.select(list(columns))
+
+
+def _read_csv(file: Path, handle: BinaryIO, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    line = _first_line(file, handle)
+    handle.seek(0)
+    delimiter = _delimiter_of(line)
+    with (
+        contextlib.closing(Marked(handle, delimiter, len(_header(file, line)))) as marked,
+        pc.open_csv(
+            marked,
+            read_options=pc.ReadOptions(block_size=_BLOCK),
+            parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pc.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.string()),
+                include_columns=list(columns),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        ) as reader,
+    ):
+        yield from unmarked(reader)
+
+
+def _header(file: Path, line: str) -> list[str]:
     try:
         row = pc.open_csv(
             pa.py_buffer((line + "\n").encode()),
@@ -194,10 +217,6 @@ def _header(file: Path) -> list[str]:
     return [str(column[0].as_py()) for column in row.columns]
 
 
-def _delimiter(file: Path) -> str:
-    return _delimiter_of(_first_line(file))
-
-
 def _delimiter_of(line: str) -> str:
     """The delimiter that the header has most of, outside quotes."""
     outside = "".join(line.split('"')[::2])
@@ -206,13 +225,9 @@ def _delimiter_of(line: str) -> str:
     return best if count else ","
 
 
-def _first_line(file: Path) -> str:
+def _first_line(file: Path, handle: BinaryIO) -> str:
     try:
-        with file.open("rb") as handle:
-            raw = handle.readline(1 << 20)
-        line = raw.decode("utf-8-sig").rstrip("\r\n")
-    except OSError as fault:
-        raise _unreadable(file, fault, "a file that can be read") from fault
+        line = handle.readline(1 << 20).decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError as fault:
         raise _unreadable(file, fault, "UTF-8") from fault
     if not line.strip():
