@@ -25,7 +25,7 @@ from storecast.errors import (
 )
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
-from storecast.validation import recording
+from storecast.validation import recording, step
 from storecast.validation.experiment import ValidationRecord
 
 Make = Callable[..., Any]
@@ -243,3 +243,44 @@ def test_a_validation_takes_what_another_finished_and_says_so(project: Make) -> 
     lines = {line.model: line for line in second.leaderboard}
     assert all(lines[line.model].wape == line.wape for line in first.leaderboard)
     assert runs.newest(made, "validate")["details"]["tasks"] == list(second.tasks)  # type: ignore[index]
+
+
+def test_mlflow_is_told_of_each_cutoff_step_task_and_table(
+    project: Make, logged: list[ValidationRecord]
+) -> None:
+    result = storecast.validate(here(project(chain())))
+    (record,) = logged
+    best = record.models[0]
+    assert best.name == result.leaderboard[0].model == record.tags["storecast.best"]
+    days = [(day - date(1970, 1, 1)).days for day in (*result.warmup, *result.cutoffs)]
+    assert [p.step for p in best.series["by_cutoff/wape"]] == days[2:]
+    assert [p.step for p in best.series["by_step/wape"]] == [1, 2, 3, 4]
+    assert [p.step for p in best.series["tasks/seconds"]] == days
+    assert best.metrics["peak_memory_mb"] == max(
+        task["peak_memory_mb"] for task in result.tasks if task["model"] == best.name
+    )
+    assert [(d.table, d.version) for d in record.data] == [("main.storecast.sales", 1)]
+    assert set(record.figures) == {f"figures/wape_by_{scope}.png" for scope in ("cutoff", "step")}
+
+
+def test_the_run_in_mlflow_ends_as_the_validation_does(
+    project: Make, logged: list[ValidationRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(recording, "finish", lambda _t, run, told: ends.append((run, told)))
+    monkeypatch.setattr(recording, "abandon", lambda _t, run, *, killed: ends.append((run, killed)))
+    made = here(project(chain()))
+    for fault, killed in ((RegistryError(Code.DISK_FULL, "x"), False), (KeyboardInterrupt(), True)):
+
+        def fail(*_: Any, told: BaseException = fault) -> None:
+            raise told
+
+        with monkeypatch.context() as patch:
+            patch.setattr(step, "_committed", fail)
+            with pytest.raises(type(fault)):
+                storecast.validate(made)
+        assert ends.pop() == ("parent", killed)
+    storecast.validate(made)
+    assert ends == [("parent", {"seasonal_naive": "passed", "local_level": "passed"})]
+    storecast.validate(made)
+    assert len(ends) == 1

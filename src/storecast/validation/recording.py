@@ -218,8 +218,9 @@ def _tasks(tasks: Sequence[Mapping[str, Any]]) -> dict[str, list[Point]]:
 
 
 def _at(cutoff: str, value: float) -> Point:
-    """A value at a cutoff: 20221030 on the axis of steps, its day on that of time."""
-    return Point(int(cutoff.replace("-", "")), date.fromisoformat(cutoff), value)
+    """A value at a cutoff: its step the day's number since 1970, as far apart as in time."""
+    day = date.fromisoformat(cutoff)
+    return Point((day - date(1970, 1, 1)).days, day, value)
 
 
 def _data(project: Project, run: Run, history: History) -> list[DataRecord]:

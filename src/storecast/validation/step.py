@@ -69,9 +69,10 @@ def validate(
         else:
             run.progress("taken from the tables", 1, 1)
             details, scores = earlier, _scores(run, plan.validation_id)
-        before = details.get("audit")
-        details["audit"] = _audited(run, project, history, plan, scores, details, audit).as_dict()
-        if earlier is None or details["audit"] != before:
+        before = Audit.from_dict(details.get("audit"))
+        proved = _audited(run, project, history, plan, scores, details, audit)
+        details["audit"] = proved.as_dict()
+        if earlier is None or proved != before:
             concluded(project, details)
         run.details.update(details)
         run.details["reused"] = earlier is not None
