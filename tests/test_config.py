@@ -217,6 +217,46 @@ def test_set_overrides_a_key(tmp_path: Path) -> None:
     assert caught.value.code is Code.USAGE
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("%d/%m/%Y", "%d/%m/%Y"),
+        ("@home", "@home"),
+        ("a: b: c", "a: b: c"),
+        ("*star", "*star"),
+        ("2021-13-45", "2021-13-45"),
+        ("bell\x07", "bell\x07"),
+    ],
+)
+def test_a_set_value_that_is_no_yaml_is_the_text_that_it_is(
+    tmp_path: Path, text: str, value: str
+) -> None:
+    file = tmp_path / "storecast.yaml"
+    file.write_text(yaml.safe_dump(MINIMAL))
+    assert load_config(file, [f"source.sales.from={text}"]).source.sales.from_ == value
+
+
+@pytest.mark.parametrize("value", ["[a", "{a: 1", '"a', "'a", "{[a]: b}", "{a: 1, a: 2}", " [a"])
+def test_a_set_value_that_begins_as_yaml_and_is_none(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "storecast.yaml"
+    file.write_text(yaml.safe_dump(MINIMAL))
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(file, [f"source.sales.from={value}"])
+    assert caught.value.code is Code.CONFIG_INVALID
+    assert "--set source.sales.from" in caught.value.message
+    assert value not in str(caught.value.as_dict()), "it may be a password"
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("line", ["training: {from: 2021-13-45}", "? [a]\n: b", "project: [a"])
+def test_a_file_that_yaml_cannot_read(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "storecast.yaml"
+    file.write_text(f"{line}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(file)
+    assert caught.value.code is Code.CONFIG_INVALID
+
+
 def test_the_configuration_is_frozen() -> None:
     config = parse_config(MINIMAL)
     with pytest.raises(ValueError, match="frozen"):

@@ -39,7 +39,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         )
     try:
         raw = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+    except (yaml.YAMLError, ValueError) as fault:
         raise _invalid([("", _first_line(fault))], path) from fault
     if not isinstance(raw, dict):
         raise _invalid([("", "the file must be a mapping of keys to values")], path)
@@ -73,6 +73,8 @@ _Loader.add_implicit_resolver(
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.YAMLError(f"line {key.start_mark.line + 1}: a key must be a text")
         if key.value in seen:
             line = key.start_mark.line + 1
             raise yaml.YAMLError(f"line {line}: the key {key.value!r} is written twice")
@@ -109,7 +111,23 @@ def _override(raw: dict[str, Any], text: str) -> None:
                 where=key,
                 next_step="storecast --help; docs/configuration.md lists every key",
             )
-    place[last] = yaml.load(value, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    place[last] = _set_value(key, value)
+
+
+def _set_value(key: str, text: str) -> Any:
+    """What ``--set`` sets: YAML, or the text itself where it is none (``%d/%m/%Y``)."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError) as fault:
+        if not text.lstrip().startswith(("[", "{", '"', "'")):
+            return text
+        raise ConfigurationError(
+            Code.CONFIG_INVALID,
+            f"--set {key}: the value is not YAML: {_first_line(fault)}",
+            where=f"--set {key}",
+            expected="a plain text, a number, or a closed [list], {mapping} or quoted text",
+            next_step="close it, and put the whole option in single quotes",
+        ) from fault
 
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
