@@ -61,6 +61,24 @@ def test_views_and_queries(database: Path) -> None:
     assert batch["A b"].to_pylist() == ["001", "1", "1.0", "\x0101FF", None]
 
 
+def test_no_query_acts_on_another_database(database: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as connection, connection:
+        connection.execute("CREATE TABLE t (c)")
+        connection.execute("INSERT INTO t VALUES (1)")
+    with closing(SqliteSource(database)) as source:
+        for query in (
+            f"ATTACH '{other}' AS o", "DELETE FROM o.t", "commit", "PRAGMA journal_mode = DELETE",
+            f"VACUUM INTO '{tmp_path / 'copy.db'}'", "SELECT 1 AS c) AS r; DELETE FROM o.t --",
+        ):  # fmt: skip
+            with pytest.raises(SourceError) as caught:
+                source.columns(Relation(query=query))
+            assert caught.value.code is Code.SOURCE_QUERY_FAILED
+    with closing(sqlite3.connect(other)) as connection:
+        assert connection.execute("SELECT c FROM t").fetchall() == [(1,)]
+    assert not (tmp_path / "copy.db").exists()
+
+
 @pytest.mark.parametrize("query", ["selec 1", 'DELETE FROM "x "" y"', "SELECT nothing FROM shown"])
 def test_a_query_that_fails_or_writes(database: Path, query: str) -> None:
     before = database.read_bytes()

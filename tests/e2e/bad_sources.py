@@ -237,7 +237,7 @@ STOPS = (
          ("vendas.db refused", "query"), "correct the view or query",
          ('near "SELEC": syntax error',)),
     Stop("a query that would write", asks("DELETE FROM vendas RETURNING *"),
-         "SOURCE_QUERY_FAILED", ("vendas.db refused",), "only reads: SELECT", ("readonly",)),
+         "SOURCE_QUERY_FAILED", ("vendas.db refused",), "only reads: SELECT", ('near "DELETE"',)),
     Stop("an empty table", sql("DELETE FROM vendas"), "SOURCE_EMPTY",
          ("vendas has no row", "source.sales"), "check source.sales", ("at least one sale",)),
     # ---------------------------------------------------------------- the rows as a whole

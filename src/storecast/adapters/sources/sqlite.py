@@ -46,11 +46,17 @@ _KINDS = (
     ("NUM", "decimal"),
     ("DEC", "decimal"),
 )
+_READS_ALONE = "write a query that only reads: SELECT …"
 _NEXT_STEPS = {
     "malformed": "restore the database from a backup, or mend it by sqlite3's .recover",
-    "readonly": "write a query that only reads: SELECT …",
+    "readonly": _READS_ALONE,
     "locked": "ingest again when whoever writes to the database is done",
-}
+    **{
+        f'near "{word}"': _READS_ALONE
+        for word in ("delete", "insert", "update", "replace", "create", "drop", "alter", "attach",
+                     "detach", "vacuum", "pragma", "begin", "commit", "end", "rollback")
+    },
+}  # fmt: skip
 
 
 class SqliteSource:
@@ -68,6 +74,10 @@ class SqliteSource:
     def columns(self, relation: Relation) -> list[SourceColumn]:
         """The columns of a relation, in order, with their declared types."""
         if relation.query is not None:
+            # As a table first: ATTACH or COMMIT would act, though the database is read-only.
+            as_table = f"SELECT * FROM {self._origin(relation)} AS r LIMIT 0"  # noqa: S608 - quoted
+            with self._asked(as_table, first_rows=1, relation=relation):
+                pass
             with self._asked(relation.query, first_rows=1, relation=relation) as cursor:
                 return [SourceColumn(d[0], "", "unknown") for d in cursor.description or ()]
         name = self._table(str(relation.table))
@@ -179,7 +189,7 @@ class SqliteSource:
             expected="a database that is whole, and a view or query that reads it",
             found=_said(fault),
             next_step=next(
-                (step for sign, step in _NEXT_STEPS.items() if sign in str(fault)),
+                (step for sign, step in _NEXT_STEPS.items() if sign in str(fault).lower()),
                 "correct the view or query: try it in the database first",
             ),
         )
