@@ -244,7 +244,7 @@ def test_a_set_value_that_begins_as_yaml_and_is_none(tmp_path: Path, value: str)
         load_config(file, [f"source.sales.from={value}"])
     assert caught.value.code is Code.CONFIG_INVALID
     assert "--set source.sales.from" in caught.value.message
-    assert value not in str(caught.value.as_dict()), "it may be a password"
+    assert caught.value.found is None, "it may be a password"
     assert caught.value.exit_code == 2
 
 
