@@ -65,7 +65,7 @@ class Code(StrEnum):
     )
     SOURCE_INTERRUPTED = (
         "SOURCE_INTERRUPTED",
-        "The connection broke, or a file changed, while rows were read.",
+        "The connection or the reading broke off, or a file changed, while rows were read.",
     )
     EXTRA_MISSING = "EXTRA_MISSING", "An optional package that the configuration needs is absent."
     SOURCE_TABLE_NOT_FOUND = "SOURCE_TABLE_NOT_FOUND", "The table or view is not in the source."

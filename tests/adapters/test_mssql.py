@@ -399,6 +399,10 @@ BUSY = [
     (10929, "Resource ID: 1. However, the server is currently too busy to support requests"),
     (4060, 'Cannot open database "vendas" requested by the login. The login failed.'),
     (4221, "Login to read-secondary failed due to long wait on 'HADR_DATABASE_WAIT'."),
+    (615, "Could not find database ID 7, name 'x'."),
+    (926, "Database 'replicatedmaster' cannot be opened. It has been marked SUSPECT by recovery."),
+    (42108, "Can not connect to the SQL pool since it is paused. Please resume the SQL pool."),
+    (42109, "The SQL pool is warming up. Please try again."),
 ]  # fmt: skip
 
 
@@ -430,6 +434,48 @@ def test_a_connection_that_drops_before_the_first_rows(server: tds.Server, opene
 
 
 KILLED = "Cannot continue the execution because the session is in the kill state."
+
+
+def test_a_session_that_somebody_ended_is_not_tried_again(
+    server: tds.Server, opened: Opened
+) -> None:
+    """Microsoft has 596 in no list of transient errors."""
+    server.answers.append((r"SELECT r.\[n\]", Fault(596, KILLED, 21)))
+    has_table(server, [("n", "int")], [])
+    source = opened()
+    fault = failed(lambda: reading(source, "n"))
+    assert fault.code is Code.SOURCE_INTERRUPTED
+    assert server.connections == 1
+    assert len([h for h in server.heard if "SELECT r.[n]" in h]) == 1
+    # what is read after it goes over a new connection
+    server.answers.insert(0, (r"SELECT r.\[n\]", Rows([("n", "int")], [(1,)])))
+    assert reading(source, "n") == [{"n": 1}]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (1205, "Transaction (Process ID 52) was deadlocked on lock resources with another process "
+               "and has been chosen as the deadlock victim. Rerun the transaction."),
+        (1222, "Lock request time out period exceeded."),
+        (3960, "Snapshot isolation transaction aborted due to update conflict. You cannot use "
+               "snapshot isolation to access table 'dbo.VENDAS'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("rows", [None, 3], ids=["at once", "among the rows"])
+def test_what_gave_way_can_simply_be_repeated(
+    server: tds.Server, opened: Opened, number: int, message: str, rows: int | None
+) -> None:
+    fault = Fault(number, message, 13)
+    if rows is None:
+        server.answers.append((r"SELECT r.\[n\]", fault))
+    has_table(server, [("n", "int")], [(1,)] * (rows or 0), fault)
+    told = failed(lambda: reading(opened(), "n"))
+    assert told.code is Code.SOURCE_INTERRUPTED
+    assert "run the command again" in str(told.next_step)
+    assert "another transaction" in told.message
+    assert server.connections == 1
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,29 @@ def test_a_connection_that_breaks_between_readings(database: Postgres) -> None:
     assert failed(source, Relation(query=f"SELECT c FROM {name}")).code is Code.SOURCE_INTERRUPTED
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["canceling statement due to conflict with recovery", "deadlock detected",
+     "could not serialize access due to concurrent update",
+     "canceling statement due to lock timeout"],
+)  # fmt: skip
+@pytest.mark.parametrize("rows", [1, 300_000])
+def test_what_gave_way_can_simply_be_repeated(database: Postgres, said: str, rows: int) -> None:
+    database.execute(
+        "CREATE OR REPLACE FUNCTION gives_way(said text) RETURNS text LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION '%', said; END $$"
+    )
+    query = (
+        f"SELECT CASE WHEN n < {rows} THEN 'x' ELSE gives_way('{said}') END AS c "
+        f"FROM generate_series(1, {rows}) AS x(n)"
+    )
+    with closing(database.source()) as source:
+        with pytest.raises(SourceError) as caught:
+            list(source.read(Relation(query=query), ["c"]))
+        assert caught.value.code is Code.SOURCE_INTERRUPTED
+        assert "run the command again" in str(caught.value.next_step)
+
+
 def test_no_permission(database: Postgres) -> None:
     name = database.table({"c": "int"}, [(1,)])
     database.execute("DROP ROLE IF EXISTS leitor", "CREATE ROLE leitor LOGIN")

@@ -175,7 +175,7 @@ class MssqlSource:
             self._drop()
             return faults.Transient(self._server.query_failed(text, where), faults.BUSY_FOR)
         meant = faults.reading(self._server, text, where)
-        if isinstance(meant, faults.Transient):
+        if isinstance(meant, faults.Transient) or meant.code is Code.SOURCE_INTERRUPTED:
             self._drop()
         return meant
 

@@ -1,6 +1,7 @@
 """What a failure of SQL Server or Azure SQL means, told from the driver's words.
 
-The driver hands on the words of the server and no numbers; the numbers below are Microsoft's.
+The driver hands on the words of the server and no numbers; the numbers below are Microsoft's:
+of its list of transient faults, of its limits (10928, 10929) and of lost connections.
 https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues
 """
 
@@ -41,8 +42,16 @@ _TRANSPORT = re.compile(
 _BROKEN = re.compile(
     r"Communication link failure|Connection not open|TCP Provider|SSL Provider|Named Pipes"
     r"|connection is broken|[Cc]onnection (is|was) (already )?closed|transport-level error"
-    r"|session is in the kill state|SHUTDOWN is in progress|Connection failure|link failure"
-    r"|[Uu]nexpected EOF|Protocol error in TDS stream|semaphore timeout",
+    r"|Connection failure|link failure|[Uu]nexpected EOF|semaphore timeout",
+)
+# Somebody's will (596, 6005, 17892) or a fault: in no list of what passes by itself.
+_ENDED = re.compile(
+    r"session is in the kill state|SHUTDOWN is in progress|Protocol error in TDS stream"
+)
+_GAVE_WAY = re.compile(
+    r"deadlocked on|deadlock victim"  # 1205
+    r"|Lock request time out period exceeded"  # 1222
+    r"|Snapshot isolation transaction aborted"  # 3960, 3961
 )
 _CERTIFICATE = re.compile(
     r"certificate verify failed|certificate chain|self.signed|target principal name"
@@ -97,6 +106,10 @@ def connecting(server: Server, text: str) -> SourceError | Transient:
 
 def reading(server: Server, text: str, where: str) -> SourceError | Transient:
     """What it means that a statement failed before its first rows came."""
+    if _ENDED.search(text):
+        return server.interrupted(text, where)
+    if _GAVE_WAY.search(text):
+        return server.gave_way(text, where)
     if any(sign in text for sign in _BUSY):
         return Transient(server.interrupted(text, where), BUSY_FOR)
     if _BROKEN.search(text) or _TRANSPORT.search(text):

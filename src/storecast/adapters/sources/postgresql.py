@@ -134,6 +134,8 @@ class PostgresqlSource:
         if state[:2] in ("08", "57") or any(sign in text for sign in _BROKEN):
             return self._server.interrupted(text, str(relation))
         self._go_on()
+        if any(sign in text for sign in _GAVE_WAY):
+            return self._server.gave_way(text, str(relation))
         if state == "42702":
             return ambiguous(str(relation), self._server.scrubbed(text))
         if state == "42501":
@@ -226,6 +228,11 @@ _BROKEN = (
     "server closed the connection", "no connection to the server", "terminating connection",
     "could not receive data", "could not send data", "SSL connection has been closed",
     "SSL SYSCALL error", "Connection reset", "Broken pipe",
+)  # fmt: skip
+# 40001, 40P01 and 55P03: among the rows the driver has the words alone.
+_GAVE_WAY = (
+    "due to conflict with recovery", "could not serialize access", "deadlock detected",
+    "due to lock timeout", "could not obtain lock",
 )  # fmt: skip
 _NO_TLS = ("does not support SSL", "server refused SSL")
 _CERTIFICATE = (

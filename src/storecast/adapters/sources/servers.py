@@ -92,6 +92,18 @@ class Server:
             next_step="nothing was written: run the command again",
         )
 
+    def gave_way(self, found: str, where: str) -> SourceError:
+        """SOURCE_INTERRUPTED by another transaction: a deadlock, a lock held, changed rows."""
+        return SourceError(
+            Code.SOURCE_INTERRUPTED,
+            f"{self.host} broke off the reading of {where} for another transaction",
+            where=where,
+            expected="every row, to the last",
+            found=self.scrubbed(found),
+            next_step="nothing was written: run the command again, when less is written there if "
+            "it happens often",
+        )
+
     def query_failed(self, found: str, where: str) -> SourceError:
         """SOURCE_QUERY_FAILED."""
         return SourceError(
