@@ -58,14 +58,23 @@ class Span:
     """A wish to read fewer rows: those whose ``column`` lies in [since, until).
 
     Whoever reads gives at least these, those whose ``column`` is null or cannot be compared with
-    a day, and those that are null in a column of ``or_null``; more are allowed, and whoever asks
-    sorts them out. None is without bound.
+    a day, those that are null in a column of ``or_null``, and those whose text in ``or_undated`` is
+    no ISO 8601 day from 1900 to 2200; more are allowed, and whoever asks sorts them out. None is
+    without bound. Of a column with a type, days before 1900 and after 2200 are given where it is
+    ``column`` itself, and not elsewhere: an index on ``column`` would be of no use any more.
     """
 
     column: str
     since: date | None = None
     until: date | None = None
     or_null: tuple[str, ...] = ()
+    or_undated: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that it looks at."""
+        undated = () if self.or_undated is None else (self.or_undated,)
+        return (self.column, *self.or_null, *undated)
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,9 @@ def test_the_query_alone() -> None:
 TYPES = {"d": "date", "t": "datetime", "o": "datetimeoffset", "x": "varchar", "n": "decimal",
          "m": "money", "f": "float"}  # fmt: skip
 TABLE = Origin("[dbo].[T]")
+X = "CAST(r.[x] AS nvarchar(4000)) COLLATE Latin1_General_BIN2"
+DAY = "[12][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
+CLOCK = "[01][0-9]:[0-5][0-9]:[0-5][0-9]"
 
 
 @pytest.mark.parametrize(
@@ -140,6 +143,16 @@ TABLE = Origin("[dbo].[T]")
         (Span("o", date(2021, 1, 5), date(2021, 2, 1)),
          " WHERE (r.[o] >= CAST('2021-01-04' AS datetimeoffset) AND "
          "r.[o] < CAST('2021-02-02' AS datetimeoffset)) OR r.[o] IS NULL"),
+        (Span("d", date(2021, 1, 5), None, (), "t"),
+         " WHERE (r.[d] >= CAST('2021-01-05' AS date)) OR r.[d] IS NULL"),
+        (Span("d", date(2021, 1, 5), None, (), "d"),
+         " WHERE (r.[d] >= CAST('2021-01-05' AS date)) OR r.[d] IS NULL "
+         "OR r.[d] < CAST('1900-01-02' AS date) OR r.[d] >= CAST('2200-12-31' AS date)"),
+        (Span("d", date(2021, 1, 5), None, (), "x"),
+         " WHERE (r.[d] >= CAST('2021-01-05' AS date)) OR r.[d] IS NULL "
+         f"OR ({X} NOT LIKE N'{DAY}' AND {X} NOT LIKE N'{DAY}[T ]{CLOCK}') "
+         f"OR TRY_CONVERT(date, LEFT({X}, 10), 23) IS NULL "
+         f"OR {X} < N'1900-01-01' OR {X} >= N'2201-01-01'"),
     ],
 )  # fmt: skip
 def test_a_span(span: Span | None, where: str) -> None:

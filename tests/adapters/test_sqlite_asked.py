@@ -71,6 +71,26 @@ def test_a_span_gives_what_is_null_elsewhere(tmp_path: Path, w: Any, comes: bool
         assert bool(list(source.read(Relation("t"), ["loja"], span))) == comes
 
 
+@pytest.mark.parametrize(
+    ("value", "comes"),
+    [
+        ("2020-01-01", False), ("1900-01-01", False), ("2200-12-31", False), ("2020-02-29", False),
+        ("2020-01-01 10:00:00", False), ("2020-01-01T23:59:59", False),
+        ("2020-01-01 10:00:00.123456", False),
+        ("1899-12-31", True), ("2201-01-01", True), ("9999-12-31", True), ("2021-02-29", True),
+        ("31/02/2020", True), ("2020-13-01", True), ("2020-1-1", True), ("", True), (None, True),
+        ("2020-01-01 24:00:00", True), ("2020-01-01 10:00:00.x", True), ("2020-01-01x", True),
+        ("2020-01-01 10:00:00.1+", True), (20200101, True), (2459000.5, True),
+        (b"2020-01-01", True), ("now", True), ("2020-02-31 10:00:00", True),
+    ],
+)  # fmt: skip
+def test_a_span_gives_what_is_undated_elsewhere(tmp_path: Path, value: Any, comes: bool) -> None:
+    source = _database(tmp_path, [("1", value, 1, "2020-01-01")])
+    with closing(source):
+        span = Span("w", JANUARY, None, ("dia",), "dia")
+        assert bool(list(source.read(Relation("t"), ["loja"], span))) == comes
+
+
 def test_a_tally_counts_rows_and_sums_amounts(tmp_path: Path) -> None:
     rows = [
         ("1", "2021-01-01", "0.1"), ("1", "2021-01-31 10:00", 0.2), ("1", "2021-02-01", 7),

@@ -309,6 +309,25 @@ def test_a_span_gives_its_days_and_what_is_null(place: Place, given: Given, kind
     assert len(_rows(source, relation, ["d"], Span("n", date(2021, 1, 10)))["d"]) == 8
 
 
+@pytest.mark.parametrize("kind", ["date", "text"])
+def test_a_span_gives_what_no_day_is_elsewhere(given: Given, kind: str) -> None:
+    text = ["2020-01-01", "2020-12-31", "1753-01-01", "9999-12-31"]
+    type_ = pa.string() if kind == "text" else DAY
+    more = ["31/02/2020", "2020-02-30", "2020-01-01x", ""] if kind == "text" else []
+    days = pa.concat_arrays([pa.array(text).cast(type_), pa.array(more, type_)])
+    old = pa.array([date(2020, 1, 1)] * len(days), DAY)
+    source, relation = given({"n": pa.array(range(len(days))), "d": days, "w": old})
+
+    def rows(span: Span) -> set[int]:
+        return {int(n) for n in _rows(source, relation, ["n"], span)["n"]}
+
+    elsewhere = rows(Span("w", date(2021, 1, 10), None, (), "d"))
+    assert elsewhere >= (set(range(2, 8)) if kind == "text" else set())
+    assert {0, 1}.isdisjoint(elsewhere)
+    itself = rows(Span("d", date(2021, 1, 10), date(2021, 2, 1), (), "d"))
+    assert itself >= set(range(2, len(days)))
+
+
 def test_a_tally_says_what_adding_up_says_or_nothing(given: Given) -> None:
     rows = [
         ("001", date(2021, 1, 1), "1.5000"), ("001", date(2021, 1, 31), "-0.1000"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from storecast.adapters.sources.mssql_query import Origin
-from storecast.adapters.sources.sql import day_after, day_before
+from storecast.adapters.sources.sql import DAY_AFTER_LAST, FIRST_DAY, day_after, day_before
 from storecast.ports import Span, Tallied
 
 KINDS: Final = {
@@ -34,6 +34,8 @@ DESCRIBED: Final = (
     "SELECT name, system_type_name, error_message "
     "FROM sys.dm_exec_describe_first_result_set(?, NULL, 0) ORDER BY column_ordinal"
 )
+_DAY_LIKE = "[12][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
+_CLOCK_LIKE = "[01][0-9]:[0-5][0-9]:[0-5][0-9]"
 
 
 def bracketed(*parts: str) -> str:
@@ -99,7 +101,32 @@ def _within(span: Span | None, types: Mapping[str, str]) -> str:
         bounds.append(f"{column} < CAST('{until.isoformat()}' AS {type_name})")
     tests = [f"({' AND '.join(bounds)})"]
     tests += [f"r.{bracketed(name)} IS NULL" for name in (span.column, *span.or_null)]
+    tests += _undated(span, types)
     return f" WHERE {' OR '.join(tests)}"
+
+
+def _undated(span: Span, types: Mapping[str, str]) -> list[str]:
+    """Tests for what is no day from 1900 to 2200; of text, all but plain days and seconds."""
+    if span.or_undated is None:
+        return []
+    column, kind = f"r.{bracketed(span.or_undated)}", types.get(span.or_undated)
+    if kind not in (*DAYS, *NUMBERS):
+        # By its bytes: to some collations a superscript is a digit. LIKE passes over blanks at the
+        # end of a varchar, not of an nvarchar.
+        text = f"CAST({column} AS nvarchar(4000)) COLLATE Latin1_General_BIN2"
+        return [
+            f"({text} NOT LIKE N'{_DAY_LIKE}' AND {text} NOT LIKE N'{_DAY_LIKE}[T ]{_CLOCK_LIKE}')",
+            f"TRY_CONVERT(date, LEFT({text}, 10), 23) IS NULL",
+            f"{text} < N'{FIRST_DAY}'",
+            f"{text} >= N'{DAY_AFTER_LAST}'",
+        ]
+    if kind in DAYS and span.or_undated == span.column:
+        type_name = kind if kind in ("date", "datetimeoffset") else "datetime2"
+        return [
+            f"{column} < CAST('{day_after(FIRST_DAY)}' AS {type_name})",
+            f"{column} >= CAST('{day_before(DAY_AFTER_LAST)}' AS {type_name})",
+        ]
+    return []
 
 
 def tallying(origin: Origin, wanted: Tallied, types: Mapping[str, str]) -> str:

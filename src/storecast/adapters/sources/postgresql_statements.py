@@ -6,7 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from storecast.adapters.sources.sql import day_after, day_before, quoted
+from storecast.adapters.sources.sql import (
+    DAY_AFTER_LAST,
+    FIRST_DAY,
+    WRITTEN_DAY,
+    day_after,
+    day_before,
+    quoted,
+)
 from storecast.ports import Span, Tallied
 
 KINDS: Final = {
@@ -71,7 +78,19 @@ def _within(span: Span | None, types: Mapping[str, str]) -> str:
     else:
         return ""
     tests += [f"r.{quoted(name)} IS NULL" for name in (span.column, *span.or_null)]
+    tests += _undated(span, types)
     return f" WHERE {' OR '.join(tests)}"
+
+
+def _undated(span: Span, types: Mapping[str, str]) -> list[str]:
+    if span.or_undated is None:
+        return []
+    column, kind = f"r.{quoted(span.or_undated)}", types.get(span.or_undated)
+    if kind not in (*DAYS, *NUMBERS):
+        return [f"{column}::text COLLATE \"C\" !~ '{WRITTEN_DAY}'"]
+    if kind in DAYS and span.or_undated == span.column:
+        return [f"{column} < DATE '{FIRST_DAY}'", f"{column} >= DATE '{DAY_AFTER_LAST}'"]
+    return []
 
 
 def _between(span: Span, column: str, literal: str) -> str:

@@ -8,7 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storecast.adapters.sources.sql import day_after, day_before
+from storecast.adapters.sources.sql import (
+    DAY_AFTER_LAST,
+    FIRST_DAY,
+    WRITTEN_DAY,
+    day_after,
+    day_before,
+)
 from storecast.ports import Span
 
 _DAY = r"^\d{4}-\d{2}-\d{2}"
@@ -32,7 +38,18 @@ def as_filter(span: Span | None, schema: pa.Schema) -> pc.Expression | None:
         wanted = wanted | pc.field(name).is_null()
         if pa.types.is_string(schema.field(name).type):
             wanted = wanted | (pc.field(name) == "")
-    return wanted
+    return wanted if span.or_undated is None else wanted | _undated(span, schema)
+
+
+def _undated(span: Span, schema: pa.Schema) -> pc.Expression:
+    kind, column = schema.field(span.or_undated).type, pc.field(span.or_undated)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return ~pc.match_substring_regex(column, WRITTEN_DAY)
+    if span.or_undated != span.column:
+        return pc.scalar(False)
+    # An instant's local day may be the one before or after.
+    inside = Span(span.column, day_after(FIRST_DAY), day_before(DAY_AFTER_LAST))
+    return ~_typed(inside, kind, column)
 
 
 def _typed(span: Span, kind: pa.DataType, column: pc.Expression) -> pc.Expression:

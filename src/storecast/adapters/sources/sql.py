@@ -5,8 +5,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from datetime import date, timedelta
+from typing import Final
 
 from storecast.errors import Code, SourceError
+
+WRITTEN_DAY: Final = (
+    "^(19[0-9]{2}|2[01][0-9]{2}|2200)-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+    "|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+    "([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.,][0-9]+)?)?"
+    " ?(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)?)?$"
+)
+"""ISO 8601 days from 1900 to 2200, perhaps with a time; not the 29th of February, which no pattern
+knows to be there or not."""
+
+FIRST_DAY: Final = date(1900, 1, 1)
+DAY_AFTER_LAST: Final = date(2201, 1, 1)
 
 
 def quoted(name: str) -> str:

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storecast.adapters.sources.sql import day_after, day_before, quoted
+from storecast.adapters.sources.sql import (
+    DAY_AFTER_LAST,
+    FIRST_DAY,
+    day_after,
+    day_before,
+    quoted,
+)
 from storecast.ports import Span, Tallied
 
 _DIGIT = "[0-9]"
@@ -59,7 +65,25 @@ def _within(span: Span | None) -> str:
         f"{column} NOT GLOB '{_DAY}'",
         *(f"r.{quoted(name)} IS NULL" for name in span.or_null),
     ]
+    if span.or_undated is not None:
+        tests.append(_undated(f"r.{quoted(span.or_undated)}"))
     return f" WHERE {' OR '.join(tests)}"
+
+
+def _undated(column: str) -> str:
+    """Whether a value is no day from 1900 to 2200; true of days with an offset and the like too.
+
+    A plain day is told from others by one call, a day with a time by two more.
+    """
+    instant, fraction = f"substr({column}, 1, 19)", f"substr({column}, 20)"
+    return (
+        f"{column} < '{FIRST_DAY}' OR {column} >= '{DAY_AFTER_LAST}' "
+        f"OR (date({column}) IS NOT {column} "
+        f"AND (datetime({instant}) IS NOT replace({instant}, 'T', ' ') "
+        # To SQLite 24:00 is an hour.
+        f"OR substr({column}, 12, 2) > '23' OR ({fraction} <> '' "
+        f"AND ({fraction} NOT GLOB '.[0-9]*' OR substr({column}, 21) GLOB '*[^0-9]*'))))"
+    )
 
 
 def has_written_days(origin: str, column: str) -> str:
