@@ -7,6 +7,8 @@ import ctypes
 import ctypes.util
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +95,22 @@ def test_the_first_ingestion_without_room(crowded: tuple[Shop, Path], storecast:
     filler.unlink()
     assert storecast("ingest", "--project", disk).exit_code == 0
     assert runs.read_table(load(disk), "sales").num_rows == 40
+
+
+@pytest.mark.parametrize("option", ["--json", "--debug"])
+def test_no_word_of_the_librarys_threads(
+    crowded: tuple[Shop, Path], storecast: Storecast, option: str
+) -> None:
+    """They panic beside the error that is raised: shown to those who debug alone."""
+    source, disk = crowded
+    assert storecast("ingest", "--project", disk).exit_code == 0
+    source.sql(INSERT, [(f"n{i}", f"{i:05}", "2021-06-07", i) for i in range(3000)])
+    _fill(disk, 16 << 10)
+    command = [sys.executable, "-m", "storecast.cli", "ingest", "--project", str(disk), option]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert ended.returncode == 1
+    assert "DISK_FULL" in ended.stdout + ended.stderr
+    assert ("panicked" in ended.stderr) == (option == "--debug")
 
 
 def _spill(folder: Path) -> None:

@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError
 
 from storecast.adapters.local import rewrite, scan, upkeep
 from storecast.adapters.local.faults import translated
+from storecast.adapters.local.panics import kept_aside
 from storecast.adapters.local.rows import (
     GONE,
     Rows,
@@ -131,7 +132,7 @@ class LocalTables:
         if not self._exists(spec.name):
             _refuse_folder(self._root)
             retention = f"interval {self._retention_days} days"
-            with translated(spec.name):
+            with translated(spec.name), kept_aside():
                 DeltaTable.create(
                     str(self._root / spec.name),
                     deltalake.Schema([_field(spec, c) for c in spec.columns]),
@@ -155,7 +156,7 @@ class LocalTables:
             for name, condition in spec.checks
             if f"delta.constraints.{name}" not in table.metadata().configuration
         }
-        with translated(spec.name):
+        with translated(spec.name), kept_aside():
             if added:
                 table.alter.add_columns([_field(spec, c) for c in added])
             for name, condition in constraints.items():
@@ -192,7 +193,7 @@ class LocalTables:
             return table.version()
         source = pa.concat_tables([marked(wanted), gone])
         refuse_double(spec, source)
-        with translated(spec.name):
+        with translated(spec.name), kept_aside():
             ranges = self._touched(spec, table, source)
             if ranges:
                 _merge(spec, table, source, ranges)
@@ -206,7 +207,11 @@ class LocalTables:
         """As ``merge``, for more rows than memory should hold: the whole table is written."""
         folder, key = self._root / spec.name, spec.primary_key
         stream = Stream(spec, table, rows)
-        with translated(spec.name, stream), rewrite.laid_down(folder, stream.reader()) as coming:
+        with (
+            translated(spec.name, stream),
+            kept_aside(),
+            rewrite.laid_down(folder, stream.reader()) as coming,
+        ):
             schema, files = schema_of(table), scan.paths(table, folder)
             merged = rewrite.merged(files, coming, schema, key, delete)
             batches = (cast(batch, schema) for batch in merged)
@@ -234,7 +239,7 @@ class LocalTables:
     def restore(self, name: str, version: int) -> int:
         """Make the content that of ``version``. Returns the version now current."""
         table = self._open(name)
-        with translated(name):
+        with translated(name), kept_aside():
             table.restore(version)
         return self._open(name).version()
 
@@ -249,13 +254,13 @@ class LocalTables:
 
     def compact(self, name: str) -> int:
         """Put small files together where there are many. Returns the version now current."""
-        with translated(name):
+        with translated(name), kept_aside():
             upkeep.compact(self._open(name))
         return self._open(name).version()
 
     def clean(self, name: str) -> None:
         """Delete files that no version within the retention has."""
-        with translated(name):
+        with translated(name), kept_aside():
             upkeep.clean(self._open(name), self._root / name, self._retention_days)
 
     def _write(
@@ -264,7 +269,7 @@ class LocalTables:
         stream = Stream(spec, table, rows)
         if stream.empty and mode == "append":
             return table.version()
-        with translated(spec.name, stream):
+        with translated(spec.name, stream), kept_aside():
             _write(table, stream.reader(), mode)
         return self._open(spec.name).version()
 
