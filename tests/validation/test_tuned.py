@@ -80,7 +80,7 @@ def test_tuned_parameters_are_the_recipe_s_and_the_ensemble_has_them(
     # what was deployed is judged as it was found: the audit tunes anew, by fewer trials
     assert {v.status for v in result.audit.verdicts.values()} == {"passed"}
     (road,) = walked
-    assert road.tuning.cutoffs == result.warmup
+    assert road.tuning.cutoffs == result.warmup[-1:]
     assert road.tuning.until == result.cutoffs[0]
     assert [r.tune for r in road.recipes] == [0, leakage.TRIALS, 0]
     again = storecast.validate(made)

@@ -6,7 +6,7 @@
 - ``full``: every model at every scored cutoff, each kind alone as well, after all earlier windows.
 - ``off``: nothing; then ``deploy`` refuses.
 
-Tuning is done anew at each walk, by all its trials in ``full``, else by the first few.
+Tuning is done anew at each walk: in ``full`` as it was, else by a few trials on the last window.
 
 Of the windows before a cutoff, ``full`` walks all again, ``every`` two (the one next to it, whose
 targets may be unfinished, and the newest that is finished), ``fast`` the one next to it.
@@ -254,8 +254,10 @@ class _Asker:
             "one": earlier[-1:],
             "none": [],
         }[before]
+        fed, scored = self.what.cutoffs[: self.what.warmup], self.what.cutoffs[self.what.warmup :]
         if before != "all":
             recipes = tuple(bounded(recipe, TRIALS) for recipe in recipes)
-        fed, scored = self.what.cutoffs[: self.what.warmup], self.what.cutoffs[self.what.warmup :]
+            # of the windows of the tuning, the one whose targets may be unfinished
+            fed = fed[-1:]
         tuning = TuningWindows(fed, scored[0])
         return Road(recipes, self.what.baseline, (*walked, cutoff), horizon, tuning)
