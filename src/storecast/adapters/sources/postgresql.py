@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +25,7 @@ from storecast.adapters.sources.sql import (
     table_not_found,
 )
 from storecast.errors import SourceError
-from storecast.ports import TALLY, Relation, SourceColumn, Span, Tallied
+from storecast.ports import TALLY, WRITTEN_ISO, Relation, SourceColumn, Span, Tallied
 
 _BATCH_BYTES = 4 << 20
 _TYPE, _MODIFIER = b"POSTGRESQL:type", b"POSTGRESQL:typmod"
@@ -40,6 +41,7 @@ class PostgresqlSource:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection: Any = None
+        self._zone: str | None = None
         self._schemas: dict[Relation, pa.Schema] = {}
         self._there: list[tuple[str, str]] | None = None
 
@@ -54,14 +56,19 @@ class PostgresqlSource:
     def read(
         self, relation: Relation, columns: Sequence[str], span: Span | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Stream the named columns; what Arrow has no type for comes as text."""
+        """Stream the named columns; what Arrow has no type for comes as text.
+
+        timestamptz comes in the time zone of the server's setting, so that its day is there what
+        PostgreSQL calls its day; as ISO 8601 text where Arrow does not know the zone.
+        """
         fields = {f.name: f for f in self._schema(relation)}
         types = {name: _type_name(f) for name, f in fields.items()}
-        statement = statements.reading(self._origin(relation), columns, types, span)
+        origin, written = self._origin(relation), self._zone is None
+        statement = statements.reading(origin, columns, types, span, written=written)
         with self._asked(statement, relation) as cursor:
             for batch in cursor.fetch_record_batch():
                 if batch.num_rows:
-                    yield _converted(batch, columns, fields)
+                    yield _converted(batch, columns, fields, self._zone)
 
     def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:
         """Count and sum by store and month; None where days or amounts are text."""
@@ -109,6 +116,8 @@ class PostgresqlSource:
             with connection.cursor() as cursor:
                 for statement in statements.BEGINNING:
                     cursor.execute(statement)
+                cursor.execute(statements.ZONE)
+                self._zone = _known(str(cursor.fetchall()[0][0]))
         return self._connection
 
     @contextlib.contextmanager
@@ -269,11 +278,29 @@ def _type_name(field: pa.Field) -> str:
     return str((field.metadata or {}).get(_TYPE, b""), "ascii", "replace")
 
 
+def _known(zone: str) -> str | None:
+    """The zone where Arrow and Python know it by its name; ``localtime`` is another one here."""
+    try:
+        pc.local_timestamp(pa.scalar(0, pa.timestamp("us", zone)))
+        ZoneInfo(zone)
+    except (pa.ArrowInvalid, ValueError, OSError, ZoneInfoNotFoundError):
+        return None
+    return zone if zone != "localtime" else None
+
+
 def _converted(
-    batch: pa.RecordBatch, columns: Sequence[str], fields: dict[str, pa.Field]
+    batch: pa.RecordBatch, columns: Sequence[str], fields: dict[str, pa.Field], zone: str | None
 ) -> pa.RecordBatch:
-    arrays = [_exact(_plain(a), fields[c]) for a, c in zip(batch.columns, columns, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+    arrays, made = [], []
+    for array, name in zip(batch.columns, columns, strict=True):
+        exact = _exact(_plain(array), fields[name])
+        zoned = _type_name(fields[name]) == "timestamptz"
+        if zoned and zone is not None:
+            exact = exact.cast(pa.timestamp("us", zone))
+        marks = {WRITTEN_ISO: b"1"} if zoned and zone is None else None
+        arrays.append(exact)
+        made.append(pa.field(name, exact.type, metadata=marks))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(made))
 
 
 def _plain(column: pa.Array) -> pa.Array:

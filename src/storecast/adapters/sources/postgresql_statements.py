@@ -32,10 +32,10 @@ _AS_THEY_ARE = frozenset(
 
 BEGINNING: Final = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    "SET LOCAL TIME ZONE 'UTC'",
     "SAVEPOINT storecast",
 )
 TAKING_BACK: Final = "ROLLBACK TO SAVEPOINT storecast"
+ZONE: Final = "SELECT pg_catalog.current_setting('TimeZone')"
 TABLES: Final = (
     "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class AS c "
     "JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
@@ -46,20 +46,33 @@ TABLES: Final = (
 
 
 def reading(
-    origin: str, columns: Sequence[str], types: Mapping[str, str], span: Span | None
+    origin: str,
+    columns: Sequence[str],
+    types: Mapping[str, str],
+    span: Span | None,
+    *,
+    written: bool = False,
 ) -> str:
-    """Each column in its own type, or as text where Arrow has no such type."""
-    values = ", ".join(_value(name, types.get(name, "")) for name in columns)
+    """Each column in its own type, or as text where Arrow has no such type.
+
+    ``written`` asks for timestamptz as ISO 8601 text, in the session's time zone.
+    """
+    values = ", ".join(_value(name, types.get(name, ""), written) for name in columns)
     return f"SELECT {values} FROM {origin} AS r{_within(span, types)}"
 
 
-def _value(name: str, kind: str) -> str:
+def _value(name: str, kind: str, written: bool) -> str:
     column = f"r.{quoted(name)}"
     if kind in DAYS:
-        # Infinity, and years that no calendar of ours has, become the last and first day of it.
+        # Infinity, and years that no calendar of ours has, become days that are in none of its
+        # years in any time zone.
+        late, early, value = "DATE '10000-01-02'", "DATE '0001-12-30 BC'", column
+        if kind == "timestamptz" and written:
+            late, early = "'infinity'", "'-infinity'"
+            value = f"to_char({column}, 'YYYY-MM-DD HH24:MI:SS.USTZH:TZM')"
         return (
-            f"CASE WHEN {column} >= DATE '10000-01-01' THEN DATE '9999-12-31' "
-            f"WHEN {column} < DATE '0001-01-01' THEN DATE '0001-01-01' ELSE {column} END "
+            f"CASE WHEN {column} >= DATE '10000-01-01' THEN {late} "
+            f"WHEN {column} < DATE '0001-01-01' THEN {early} ELSE {value} END "
             f"AS {quoted(name)}"
         )
     if kind in _AS_THEY_ARE:
