@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storecast.ingestion.contract import Feed, converted
+from storecast.ingestion.contract import Feed, Field, converted
 from storecast.ports import Span
 
 if TYPE_CHECKING:
@@ -44,7 +44,13 @@ class Extent:
         watermark = next((f for f in feed.fields if f.name == "watermark"), None)
         if self.since is None or watermark is None or not watermark.known_to_the_source:
             return None
-        return Span(watermark.source, since=self.since - _ZONES, or_null=_without_null(feed))
+        day = _day(feed)
+        return Span(
+            watermark.source,
+            since=self.since - _ZONES,
+            or_null=_without_null(feed),
+            or_undated=day.source if day.known_to_the_source else None,
+        )
 
     def reaches(self, batch: pa.RecordBatch, feed: Feed) -> pa.BooleanArray:
         """Which rows are read: it follows from a row alone, whoever gave it."""
@@ -56,7 +62,16 @@ class Extent:
         reached = pc.or_(pc.fill_null(new, True), pc.is_valid(codes))
         for source in _without_null(feed):
             reached = pc.or_(reached, pc.is_null(batch.column(source)))
+        day = _day(feed)
+        if day.known_to_the_source and pa.types.is_string(batch.schema.field(day.source).type):
+            _, undated = converted(batch, day, feed)
+            reached = pc.or_(reached, pc.is_valid(undated))
         return reached
+
+
+def _day(feed: Feed) -> Field:
+    """The day: where it is text that no tally can read, such rows are always read."""
+    return next(f for f in feed.fields if f.name == "date")
 
 
 def _without_null(feed: Feed) -> tuple[str, ...]:
@@ -96,8 +111,10 @@ def _why_everything(
         return "no watermark is configured"
     if full:
         return "--full"
-    if not there or not state:
+    if not state:
         return "the first ingestion"
+    if not there:
+        return "a table that an earlier run wrote is gone"
     if state.get("digest") != digest:
         return "the configuration of the sales or the version of storecast has changed"
     if state.get("watermark") is None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from storecast.core.schema import TableSpec
 from storecast.errors import Code, SourceError
-from storecast.ingestion import places, quarantine, reconcile
+from storecast.ingestion import doubts, places, quarantine, reconcile
 from storecast.ingestion.bench import Workbench, joined, listed, quoted
 from storecast.ingestion.contract import Feed
 from storecast.ingestion.extent import Extent
@@ -22,6 +22,10 @@ from storecast.ingestion.reconcile import Numbers, Region
 from storecast.ingestion.staging import Pass, Staged, read_more, reject_conflicting
 from storecast.ports import Source
 from storecast.runs import Run
+
+_ROUNDS = 20
+"""Readings of what the last one left in doubt: two are usual where anything is; the next run goes
+on where these do not do."""
 
 _MANY = 1_000_000
 """Keys above which the table is streamed past them, not asked for them."""
@@ -39,7 +43,7 @@ class Part:
         before: rows of the table.
         kept: the bench's table of the rows that stay in the quarantine without having come.
         compared: regions whose numbers were compared.
-        extracted: of these, how many were extracted again.
+        extracted: how many regions were extracted again.
         lasting: those that differ all the same, and how: rows are in them that count for the
             source alone, such as copies.
     """
@@ -103,7 +107,8 @@ class Reading:
         extent: of this run.
         seen: the rows that the watermark gave.
         since: from which day on the source is compared with the table; None: not at all.
-        known: regions that differed in such a way when the last run had read them.
+        known: regions that differed in such a way when a run had read them.
+        done: regions that this run has read whole.
     """
 
     bench: Workbench
@@ -115,6 +120,7 @@ class Reading:
     seen: Seen
     since: date | None
     known: Mapping[Region, Numbers]
+    done: set[Region] = field(default_factory=set, init=False)
 
     @property
     def feed(self) -> Feed:
@@ -128,11 +134,13 @@ class Reading:
             SourceError: SOURCE_EMPTY; SOURCE_QUERY_FAILED where the source changed meanwhile.
         """
         self._table_by_day()
+        if self.staged.read == 0:
+            self._refuse_empty()
         part = self._settled(set())
         if self.since is not None:
             part = self._reconciled(part, self.since)
-        if self.staged.read == 0:
-            self._refuse_empty()
+        else:
+            part = self._read_on(part, set(), set())
         reject_conflicting(self.bench, self.source, self.staged, part.rows)
         return part
 
@@ -144,17 +152,72 @@ class Reading:
         found = reconcile.compare(self.bench, tally, [*table, *_left_out(part)], since)
         lasting = reconcile.compare(self.bench, tally, table, since).differing
         regions = reconcile.to_read(found.differing, lasting, self.known, self._unplaced(since))
-        if regions:
-            for reading in reconcile.passes(self.feed, regions, self.seen.already()):
-                read_more(self.bench, self.source, self.staged, self.run, reading)
-            part = self._settled(regions)
-            lasting = reconcile.compare(self.bench, tally, self._known(part), since).differing
-        return replace(part, compared=found.compared, extracted=len(regions), lasting=lasting)
+        part = self._read_on(part, regions, set(found.differing) - regions)
+        lasting = reconcile.compare(self.bench, tally, self._known(part), since).differing
+        # Of a region that nobody has read nothing is known but that it differs.
+        lasting = {
+            region: numbers
+            for region, numbers in lasting.items()
+            if region in self.done or self.known.get(region) == numbers
+        }
+        return replace(part, compared=found.compared, lasting=lasting)
+
+    def _read_on(self, part: Part, regions: set[Region], passed_over: set[Region]) -> Part:
+        """Read regions, then whatever what came leaves in doubt, until nothing does.
+
+        Args:
+            part: what the watermark gave.
+            regions: those to read.
+            passed_over: those that differ as they did when they were read last. Rows are in them
+                that count for the source alone: an older version counts once the newer one is gone.
+        """
+        looked: pl.DataFrame | None = None
+        extracted = 0
+        for _ in range(_ROUNDS):
+            new, keys = self._doubtful(part, looked)
+            regions |= new
+            if (part.change.deleted or self._vanished(part)) and passed_over:
+                regions, passed_over = regions | passed_over, set()
+            regions -= self.done
+            if not regions and not len(keys):
+                break
+            extracted += len(regions)
+            self._read(regions, keys)
+            looked = keys if looked is None else pl.concat([looked, keys])
+            part, regions = self._settled(self.done), set()
+        return replace(part, extracted=extracted)
+
+    def _doubtful(
+        self, part: Part, looked: pl.DataFrame | None
+    ) -> tuple[set[Region], pl.DataFrame]:
+        since = self.extent.since
+        found = doubts.find(self.bench, self.feed, part.rows.name, since or date.min)
+        first = None if self.since is None else self.since.year * 12 + self.since.month - 1
+        return doubts.apart(found, looked, self.done, first)
+
+    def _vanished(self, part: Part) -> bool:
+        return doubts.vanished(self.bench, self.feed, part.rows.name)
+
+    def _read(self, regions: set[Region], keys: pl.DataFrame) -> None:
+        already = self.seen.already()
+        whole = reconcile.of_regions(self.feed, regions, self.done, already)
+        readings = list(reconcile.passes(self.feed, regions, whole))
+        there: set[Region] = set(keys.select(places.PLACE).unique().rows())
+        single = reconcile.of_keys(self.feed, keys, already)
+        readings += reconcile.passes(self.feed, there, single)
+        for reading in readings:
+            read_more(self.bench, self.source, self.staged, self.run, reading)
+        quarantined = set(
+            self.bench.tuples("SELECT DISTINCT row__store, row__month FROM quarantined")
+        )
+        self.done |= reconcile.widened(self.feed, regions, quarantined)
 
     def _refuse_empty(self) -> None:
         """Nothing new is usual; nothing at all is not."""
-        if next(self.source.read(self.feed.relation, self.feed.sources), None) is None:
+        first = next(self.source.read(self.feed.relation, self.feed.sources), None)
+        if first is None:
             raise empty(self.feed)
+        self.staged.schema = first.schema
 
     # ------------------------------------------------------------------ against the table
 

@@ -32,7 +32,8 @@ _PLACED = pa.schema(
 def placed(batch: pa.RecordBatch, feed: Feed) -> pa.RecordBatch:
     """Store, number of the month, and amount of each row.
 
-    An amount that cannot be read is zero.
+    An amount that cannot be read is zero. A day that no row may have, such as one of the year 9999,
+    is in no month.
 
     Args:
         batch: N rows with the source columns of store, date and sales.
@@ -41,7 +42,8 @@ def placed(batch: pa.RecordBatch, feed: Feed) -> pa.RecordBatch:
     by_name = {f.name: f for f in feed.fields}
     stores, wrong = converted(batch, by_name["store_id"], feed)
     stores = pc.if_else(pc.is_valid(wrong), NO_STORE, stores)
-    days, _ = converted(batch, by_name["date"], feed)
+    days, undated = converted(batch, by_name["date"], feed)
+    days = pc.if_else(pc.is_valid(undated), pa.scalar(None, days.type), days)
     amounts, _ = converted(batch, by_name["sales"], feed)
     return pa.RecordBatch.from_arrays(
         [
@@ -57,6 +59,20 @@ def months(days: pa.Array) -> pa.Array:
     """The number of each day's month: 12 a year, January of the year 0 is 0."""
     number = pc.subtract(pc.add(pc.multiply(pc.year(days), 12), pc.month(days)), 1)
     return pc.fill_null(number, NO_MONTH).cast(pa.int32())
+
+
+def keyed(batch: pa.RecordBatch, feed: Feed) -> dict[str, pa.Array]:
+    """The key's columns of N rows, null in each where one cannot be read."""
+    keys, unreadable = [], pa.array([False] * batch.num_rows, pa.bool_())
+    for name in feed.key:
+        field = next(f for f in feed.fields if f.name == name)
+        values, codes = converted(batch, field, feed)
+        keys.append(values)
+        unreadable = pc.or_(unreadable, pc.or_(pc.is_null(values), pc.is_valid(codes)))
+    return {
+        name: pc.if_else(unreadable, pa.scalar(None, values.type), values)
+        for name, values in zip(feed.key, keys, strict=True)
+    }
 
 
 def columns(sources: Feed) -> list[str]:
@@ -81,19 +97,10 @@ def described(
         ``row__reached``, whether this run has read all such rows.
     """
     batch = _as_it_came([json.loads(row) for row in raw_rows], feed, schema)
-    keys, unreadable = [], pa.array([False] * batch.num_rows, pa.bool_())
-    for name in feed.key:
-        field = next(f for f in feed.fields if f.name == name)
-        values, codes = converted(batch, field, feed)
-        keys.append(values)
-        unreadable = pc.or_(unreadable, pc.or_(pc.is_null(values), pc.is_valid(codes)))
     place = placed(batch, feed)
     return pa.table(
         {
-            **{
-                name: pc.if_else(unreadable, pa.scalar(None, values.type), values)
-                for name, values in zip(feed.key, keys, strict=True)
-            },
+            **keyed(batch, feed),
             **{name: place.column(name) for name in place.schema.names},
             "row__reached": extent.reaches(batch, feed),
         }

@@ -182,57 +182,136 @@ def to_remember(differing: Mapping[Region, Numbers]) -> list[list[Any]]:
 # ---------------------------------------------------------------------- extraction
 
 
+Keeper = Callable[[pa.RecordBatch], pa.Array]
+"""Which rows of a batch count."""
+
+
+def widened(feed: Feed, regions: set[Region], quarantined: set[Region]) -> set[Region]:
+    """Regions, and what is read along with them.
+
+    Args:
+        feed: the sales.
+        regions: stores and months that are read.
+        quarantined: where rejected rows lie.
+
+    Returns:
+        beside ``regions`` the rows without a store that a reading passes, and all rows without a
+        date: to whom they belong nobody can tell.
+    """
+    if not regions:
+        return set()
+    passed = {m for run in _months_read(feed, regions) for m in _passed(run)}
+    undated = {r for r in quarantined if r[1] == places.NO_MONTH}
+    return regions | undated | {(places.NO_STORE, m) for m in (*passed, places.NO_MONTH)}
+
+
 def passes(
-    feed: Feed,
-    regions: set[Region],
-    already: Callable[[pa.RecordBatch], pa.Array],
+    feed: Feed, regions: set[Region], keeper: Callable[[set[int]], Keeper]
 ) -> Iterator[Pass]:
     """Readings of regions, each of the source's rows once.
 
     Args:
         feed: the sales.
         regions: stores and months.
-        already: which rows of a batch this run has read before.
+        keeper: which rows of a batch count, of a reading of these months.
     """
-    dated = next(f for f in feed.fields if f.name == "date")
-    if regions and not dated.known_to_the_source:
-        yield Pass(None, _keeper(feed, regions, already))
-        return
-    day = dated.source
+    day = next(f for f in feed.fields if f.name == "date")
+    for number, run in enumerate(_months_read(feed, regions)):
+        # Rows without a readable date come with every reading: they are taken from the first.
+        undated = number == 0
+        keeps = keeper({*_passed(run), *([places.NO_MONTH] if undated else [])})
+        if not day.known_to_the_source:
+            yield Pass(None, keeps)
+            continue
+        since, until = (_first_of(run[0]), _first_of(run[-1] + 1)) if run else (_NEVER, None)
+        yield Pass(
+            Span(day.source, since, until, or_undated=day.source if undated else None), keeps
+        )
+
+
+def _months_read(feed: Feed, regions: set[Region]) -> list[list[int]]:
+    """The months of each reading: of those near each other one; none where only a date lacks."""
     months = sorted({month for _, month in regions if month != places.NO_MONTH})
+    if not next(f for f in feed.fields if f.name == "date").known_to_the_source:
+        return [months] if regions else []
     runs: list[list[int]] = []
     for month in months:
         if runs and month - runs[-1][-1] <= _FEW:
             runs[-1].append(month)
         else:
             runs.append([month])
-    if not runs and regions:
-        runs.append([])
-    for number, run in enumerate(runs):
-        span = (
-            Span(day, since=_first_of(run[0]), until=_first_of(run[-1] + 1))
-            if run
-            else Span(day, since=_NEVER)
-        )
-        # Rows without a readable date come with every reading: they are taken from the first.
-        own = {r for r in regions if r[1] in run or (number == 0 and r[1] == places.NO_MONTH)}
-        yield Pass(span, _keeper(feed, own, already))
+    return runs or ([[]] if regions else [])
 
 
-def _keeper(
-    feed: Feed, regions: set[Region], already: Callable[[pa.RecordBatch], pa.Array]
-) -> Callable[[pa.RecordBatch], pa.Array]:
-    wanted = pl.DataFrame(
-        sorted(regions), schema={"row__store": pl.String, "row__month": pl.Int32}, orient="row"
-    ).with_columns(wanted=True)
+def _passed(run: Sequence[int]) -> range:
+    return range(run[0], run[-1] + 1) if run else range(0)
 
-    def keeps(batch: pa.RecordBatch) -> pa.Array:
-        rows: pl.DataFrame = pl.DataFrame(places.placed(batch, feed).select(list(places.PLACE)))
-        inside = rows.join(wanted, on=list(places.PLACE), how="left", maintain_order="left")
-        within = inside["wanted"].fill_null(False).to_arrow()
-        return pc.and_not(within, already(batch)) if pc.any(within).as_py() else within
 
-    return keeps
+def of_regions(
+    feed: Feed, regions: set[Region], done: set[Region], already: Keeper
+) -> Callable[[set[int]], Keeper]:
+    """Keepers of what lies in ``regions``, or of what says neither store nor date.
+
+    Args:
+        feed: the sales.
+        regions: stores and months.
+        done: those that were read before.
+        already: which rows of a batch this run has read before.
+    """
+    undated = not any(month == places.NO_MONTH for _, month in done)
+
+    def keeper(months: set[int]) -> Keeper:
+        own = {r for r in regions if r[1] in months}
+        own |= {(places.NO_STORE, month) for month in months} - done
+        wanted = frame(own).with_columns(wanted=True)
+        whole = undated and places.NO_MONTH in months
+
+        def keeps(batch: pa.RecordBatch) -> pa.Array:
+            rows: pl.DataFrame = pl.DataFrame(places.placed(batch, feed).select(list(places.PLACE)))
+            inside = rows.join(wanted, on=list(places.PLACE), how="left", maintain_order="left")
+            within = inside["wanted"].fill_null(False)
+            if whole:
+                within |= rows["row__month"] == places.NO_MONTH
+            return _not_yet(within, already, batch)
+
+        return keeps
+
+    return keeper
+
+
+def of_keys(feed: Feed, keys: pl.DataFrame, already: Keeper) -> Callable[[set[int]], Keeper]:
+    """Keepers of the rows that have one of the keys, in its place.
+
+    Args:
+        feed: the sales.
+        keys: the key's columns and the place.
+        already: which rows of a batch this run has read before.
+    """
+
+    def keeper(months: set[int]) -> Keeper:
+        wanted = keys.filter(pl.col("row__month").is_in(sorted(months))).with_columns(wanted=True)
+
+        def keeps(batch: pa.RecordBatch) -> pa.Array:
+            placed = places.placed(batch, feed)
+            own = places.keyed(batch, feed) | {n: placed.column(n) for n in places.PLACE}
+            rows: pl.DataFrame = pl.DataFrame(pa.table(own))
+            inside = rows.join(wanted, on=rows.columns, how="left", maintain_order="left")
+            return _not_yet(inside["wanted"].fill_null(False), already, batch)
+
+        return keeps
+
+    return keeper
+
+
+def _not_yet(within: pl.Series, already: Keeper, batch: pa.RecordBatch) -> pa.Array:
+    mask = within.to_arrow()
+    return pc.and_not(mask, already(batch)) if within.any() else mask
+
+
+def frame(regions: Iterable[Region]) -> pl.DataFrame:
+    """Stores and months: row__store, row__month."""
+    schema = {"row__store": pl.String, "row__month": pl.Int32}
+    return pl.DataFrame(sorted(regions), schema=schema, orient="row")
 
 
 def _first_of(month: int) -> date:
