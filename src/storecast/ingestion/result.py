@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from storecast.ingestion.gaps import Gap
@@ -17,7 +17,9 @@ class IngestResult:
     rows_read = inserted + updated + unchanged + rejected + deduplicated. ``mode`` is full or
     incremental; ``why_full`` says why everything was read, ``since`` from which day of the
     watermark on rows were. Regions are stores and months whose rows and sums were compared with
-    the source's, and those of them that were read again.
+    the source's, and those that were read again. ``rows_held`` are unchanged ones for which the
+    tables have a newer version; ``watermark_ahead`` is the newest watermark of a day to come, of
+    these or of the rows read.
     """
 
     run_id: str
@@ -39,6 +41,8 @@ class IngestResult:
     since: date | None = None
     regions_compared: int = 0
     regions_read_again: int = 0
+    rows_held: int = 0
+    watermark_ahead: datetime | None = None
     rejected: dict[str, int] = field(default_factory=dict)
     feeds: dict[str, dict[str, int]] = field(default_factory=dict)
     stores_without_row: int = 0
@@ -51,7 +55,8 @@ class IngestResult:
         plain = asdict(self)
         for name in ("through", "first_date", "last_date"):
             plain[name] = plain[name].isoformat()
-        plain["since"] = self.since.isoformat() if self.since is not None else None
+        for name in ("since", "watermark_ahead"):
+            plain[name] = plain[name].isoformat() if plain[name] is not None else None
         return plain
 
     def sentences(self) -> list[str]:
@@ -69,6 +74,7 @@ class IngestResult:
         lines.append(self._extent())
         if self.rows_deduplicated:
             lines.append(f"{self.rows_deduplicated:,} rows were copies or older versions")
+        lines += self._held()
         if self.rejected:
             causes = ", ".join(f"{code} {count:,}" for code, count in self.rejected.items())
             lines.append(f"rejected: {causes} (storecast tables show rejected_rows)")
@@ -80,6 +86,23 @@ class IngestResult:
                 f"{'have' if several else 'has'} no store row: {shown}"
             )
         lines += [s for gap in self.covariates_without_row.values() for s in gap.sentences()]
+        return lines
+
+    def _held(self) -> list[str]:
+        lines = []
+        if self.rows_held:
+            one = self.rows_held == 1
+            lines.append(
+                f"{self.rows_held:,} {'row was' if one else 'rows were'} held back: the tables "
+                f"have a newer version of {'it' if one else 'them'} (storecast ingest --full takes "
+                "what the source has)"
+            )
+        if self.watermark_ahead is not None:
+            lines.append(
+                f"a watermark lies in the future, {self.watermark_ahead:%Y-%m-%d %H:%M:%S}: until "
+                "then no correction of its row is newer; correct it in the source, then storecast "
+                "ingest --full"
+            )
         return lines
 
     def _extent(self) -> str:

@@ -33,10 +33,12 @@ class After:
     Attributes:
         days: the bench's table of rows at their own grain by day: date, row__rows.
         stores: the bench's table of store_id, first_date, last_date, periods.
+        main: what becomes of the table at their own grain.
     """
 
     days: str
     stores: str
+    main: Change
 
 
 # ---------------------------------------------------------------------- all of them
@@ -89,6 +91,7 @@ def merge(
             "days_after", f"SELECT date, COUNT(*) AS row__rows FROM {final} GROUP BY date"
         ),
         _stores(bench, wanted),
+        main,
     )
 
 
@@ -156,7 +159,7 @@ def merge_part(
         changes.accept(change)
     equations.rows_of_feed(part.staged, changes.count(part.staged, part.rows, main))
     equations.amounts_of_part(bench, part.staged, part.rows, main, change)
-    return After(_days_after(bench, main), _stores(bench, _periods_after(changes, change)))
+    return After(_days_after(bench, main), _stores(bench, _periods_after(changes, change)), main)
 
 
 def _has_realised(changes: Changes) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from storecast import runs
@@ -217,11 +217,34 @@ def _result(
         since=read.extent.since,
         regions_compared=part.compared if part is not None else 0,
         regions_read_again=part.extracted if part is not None else 0,
+        rows_held=after.main.held,
+        watermark_ahead=_ahead(changes, read, after),
         rejected=quarantine.reasons(changes.bench),
         feeds={n: c for n, c in changes.counts.items() if n != "sales"},
         stores_without_row=len(strangers),
         stores_without_row_examples=tuple(strangers[:_EXAMPLES]),
     )
+
+
+def _ahead(changes: Changes, read: _Read, after: sales.After) -> datetime | None:
+    """The newest watermark that is later than this run by more than a zone can be."""
+    if not read.feeds.sales.watermark:
+        return None
+    marks = f"SELECT watermark FROM {read.staged['sales'].name}"  # noqa: S608 - a table of the bench
+    if after.main.held:
+        marks += (
+            f" UNION ALL SELECT before__watermark FROM {after.main.name} "  # noqa: S608 - the same
+            "WHERE row__change = 'held'"
+        )
+    newest: datetime | None = changes.bench.rows(
+        f"SELECT MAX(watermark) AS newest FROM ({marks}) AS marks "  # noqa: S608 - the same
+        f"WHERE watermark > {_day_after(changes.run.started_at)}"
+    )["newest"][0].as_py()
+    return newest
+
+
+def _day_after(start: datetime) -> str:
+    return f"CAST('{(start + timedelta(days=1)).isoformat()}' AS TIMESTAMPTZ)"
 
 
 def _told(changes: Changes, read: _Read, frequency: str, result: IngestResult) -> IngestResult:
@@ -249,7 +272,7 @@ def _state(changes: Changes, read: _Read, result: IngestResult) -> dict[str, Any
     extent, start, part = read.extent, changes.run.started_at, read.part
     newest, later = None, 0
     if read.feeds.sales.watermark:
-        latest = f"CAST('{(start + timedelta(days=1)).isoformat()}' AS TIMESTAMPTZ)"
+        latest = _day_after(start)
         row = changes.bench.rows(
             f"SELECT MAX(CASE WHEN watermark <= {latest} THEN watermark END) AS newest, "  # noqa: S608 - a table of the bench
             f"COUNT(CASE WHEN watermark > {latest} THEN 1 END) AS later "
@@ -262,6 +285,8 @@ def _state(changes: Changes, read: _Read, result: IngestResult) -> dict[str, Any
         "since": result.since,
         "regions_compared": result.regions_compared,
         "regions_read_again": result.regions_read_again,
+        "held": result.rows_held,
+        "watermark_ahead": result.as_dict()["watermark_ahead"],
         "digest": extent.digest,
         "watermark": extents.new_mark(extent, newest, later > 0, start),
         "differing": reconcile.to_remember(part.lasting) if part is not None else [],
