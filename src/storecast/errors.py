@@ -116,6 +116,7 @@ class Code(StrEnum):
 
     # tables
     TABLE_NOT_FOUND = "TABLE_NOT_FOUND", "The table does not exist in the lakehouse."
+    TABLE_DAMAGED = "TABLE_DAMAGED", "A file that the table's log names is not there any more."
     TABLE_EMPTY = "TABLE_EMPTY", "The table has no rows yet."
     TABLE_SCHEMA_MISMATCH = "TABLE_SCHEMA_MISMATCH", "Rows do not have the table's schema."
     TABLE_KEY_VIOLATION = "TABLE_KEY_VIOLATION", "A key is null or occurs twice."

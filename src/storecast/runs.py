@@ -83,6 +83,7 @@ class Run:
         details: what the command adds to the ledger, JSON-able.
         tables_read: table to version.
         tables_written: table to committed version.
+        gone: tables that completed runs wrote and that somebody has removed.
     """
 
     run_id: str
@@ -95,6 +96,7 @@ class Run:
     tables_read: dict[str, int] = field(default_factory=dict)
     tables_written: dict[str, int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
     _named: dict[str, int] = field(default_factory=dict, repr=False)
 
     # ------------------------------------------------------------------ reading
@@ -206,6 +208,7 @@ def begin(project: Project, command: str) -> Iterator[Run]:
         try:
             _sweep(project)
             run._named = named_versions(project)
+            run.gone = frozenset(told_versions(project).keys() - run._named)
             _put_back(run)
             yield run
         except BaseException as fault:
@@ -263,6 +266,11 @@ def _put_back(run: Run) -> None:
         newest, named = tables.version(name), run._named.get(name)
         if name == _LEDGER or newest is None or newest == named or not tables.made(name):
             continue
+        if named is not None and newest < named:
+            # Removed, and begun anew by a run that did not end.
+            run.gone |= {name}
+            del run._named[name]
+            named = None
         if named is None:
             tables.drop(name)
             continue
@@ -387,7 +395,16 @@ def newest(project: Project, command: str) -> dict[str, Any] | None:
 
 
 def named_versions(project: Project) -> dict[str, int]:
-    """The version of each table that the newest completed run to write it names."""
+    """The version of each table that the newest completed run to write it names.
+
+    Of the tables that are there: what somebody has removed is as if no run had written it.
+    """
+    there = set(project.tables.names())
+    return {n: v for n, v in told_versions(project).items() if n in there}
+
+
+def told_versions(project: Project) -> dict[str, int]:
+    """As ``named_versions``, of the tables that somebody has removed too."""
     named: dict[str, int] = {}
     for row in ledger(project):
         if row["status"] in COMPLETED:

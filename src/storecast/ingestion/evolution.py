@@ -81,7 +81,8 @@ def _of_tables(project: Project, run: runs.Run, tables: Sequence[str]) -> Iterat
     for name in tables:
         if run.has(name) and name not in project.specs:
             yield f"table {name} would go, for nothing asks for it any more ({_asker(name)})"
-    if run.has("sales") and not run.has("transactions") and "transactions" in project.specs:
+    finer = "transactions" in project.specs and not run.has("transactions")
+    if finer and run.has("sales") and "transactions" not in run.gone:
         yield "source.sales.primary_key was the store and the day, and would be finer"
 
 

@@ -225,13 +225,13 @@ def _tables(project: Project) -> Iterator[Finding]:
     if not existing:
         yield warning("tables", "there are no tables yet", "storecast ingest, or storecast run")
         return
-    named = runs.named_versions(project)
+    named = runs.told_versions(project)
     gone = [name for name in named if name not in existing]
     if gone:
         yield failed(
             "tables",
             f"the ledger names tables that are not there: {', '.join(gone)}",
-            "bring the folder lakehouse/ back from a copy, or start with an empty one",
+            "bring them back from a copy; or `storecast run`, which makes them anew",
         )
     behind, ahead = [], []
     for name in existing:

@@ -116,7 +116,7 @@ class LocalTables:
         needed = [c for c in schema.names if c in wanted or (where is not None and c in where)]
         schema = pa.schema([schema.field(c) for c in wanted])
         files = scan.paths(table, self._root / name)
-        _refuse_deleted(name, table.version(), files)
+        self._refuse_missing(name, table.version(), files)
         rows = scan.rows(files, needed, where, among)
         return pa.RecordBatchReader.from_batches(schema, _read(name, rows, schema))
 
@@ -213,6 +213,7 @@ class LocalTables:
             rewrite.laid_down(folder, stream.reader()) as coming,
         ):
             schema, files = schema_of(table), scan.paths(table, folder)
+            self._refuse_missing(spec.name, table.version(), files)
             merged = rewrite.merged(files, coming, schema, key, delete)
             batches = (cast(batch, schema) for batch in merged)
             _write(table, pa.RecordBatchReader.from_batches(schema, batches), "overwrite")
@@ -225,6 +226,7 @@ class LocalTables:
         """
         column = "date" if any(c.name == "date" and not c.nullable for c in spec.columns) else None
         files = scan.paths(table, self._root / spec.name)
+        self._refuse_missing(spec.name, table.version(), files)
         found = scan.bounds(files, source.select(list(spec.primary_key)), column)
         if column is None:
             return ["true"] if found else []
@@ -272,6 +274,16 @@ class LocalTables:
         with translated(spec.name, stream), kept_aside():
             _write(table, stream.reader(), mode)
         return self._open(spec.name).version()
+
+    def _refuse_missing(self, name: str, version: int, files: Sequence[str]) -> None:
+        """Refuse what files are missing of: too old a version, or a table that is damaged."""
+        gone = [file for file in files if not Path(file).exists()]
+        if not gone:
+            return
+        newest = self._open(name)
+        if newest.version() == version or set(gone) & {*scan.paths(newest, self._root / name)}:
+            raise _damaged(self._root / name, gone, len(files))
+        raise _expired(name, version)
 
     def _exists(self, name: str) -> bool:
         return name.isidentifier() and _begun(self._root / name / "_delta_log")
@@ -404,9 +416,18 @@ def _merge(spec: TableSpec, table: DeltaTable, source: pa.Table, ranges: Sequenc
 # ---------------------------------------------------------------------- rows
 
 
-def _refuse_deleted(name: str, version: int, files: Sequence[str]) -> None:
-    if not all(Path(file).exists() for file in files):
-        raise _expired(name, version)
+def _damaged(folder: Path, gone: Sequence[str], of: int) -> TableError:
+    return TableError(
+        Code.TABLE_DAMAGED,
+        f"table {folder.name} is damaged: {len(gone)} of its {of} files "
+        f"{'is' if len(gone) == 1 else 'are'} gone",
+        where=str(folder),
+        expected="every file that the table's log names",
+        found=f"no {Path(gone[0]).name}",
+        next_step=f"put the file back; or remove the folder {folder} and run `storecast ingest "
+        "--full`, which builds a table of ingestion anew (any other table comes with the command "
+        "that writes it)",
+    )
 
 
 def _expired(name: str, version: int) -> TableError:
