@@ -70,7 +70,7 @@ class Field:
     """One column of a feed: canonical name, source column, what it is.
 
     ``fixed_width`` marks a char(n), whose padding is trimmed; ``date_format`` says how text dates
-    or instants are written, None for ISO 8601.
+    or instants are written, None for ISO 8601; ``type_there`` is what the source calls its type.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Field:
     kind: Kind
     fixed_width: bool = False
     date_format: str | None = None
+    type_there: str = ""
 
     @property
     def written(self) -> rules.Written:

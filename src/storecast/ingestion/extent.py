@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +32,15 @@ class Extent:
         since: rows with a watermark from this day on are read, and those without one; None where
             everything is.
         mark: the day of the newest watermark that the tables have.
+        types: what the source calls the types of the columns: where one is another, ``001`` may
+            come as ``1``.
     """
 
     digest: str
     why: str = ""
     since: date | None = None
     mark: date | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def span(self, feed: Feed) -> Span | None:
         """What the source is asked for; it may give more."""
@@ -56,8 +59,8 @@ class Extent:
         """Which rows are read: it follows from a row alone, whoever gave it."""
         if self.since is None:
             return pa.array([True] * batch.num_rows, pa.bool_())
-        field = next(f for f in feed.fields if f.name == "watermark")
-        marks, codes = converted(batch, field, feed)
+        watermark = next(f for f in feed.fields if f.name == "watermark")
+        marks, codes = converted(batch, watermark, feed)
         new = pc.greater_equal(marks, pa.scalar(_begin(self.since), marks.type))
         reached = pc.or_(pc.fill_null(new, True), pc.is_valid(codes))
         for source in _without_null(feed):
@@ -84,11 +87,14 @@ def _begin(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def of_run(config: Config, before: Mapping[str, Any] | None, *, there: bool, full: bool) -> Extent:
+def of_run(
+    config: Config, feed: Feed, before: Mapping[str, Any] | None, *, there: bool, full: bool
+) -> Extent:
     """What a run reads.
 
     Args:
         config: the configuration.
+        feed: the sales, as the source has them.
         before: the ledger's row of the newest completed ingestion.
         there: whether the tables of the sales exist.
         full: whether the user asked for everything.
@@ -97,11 +103,23 @@ def of_run(config: Config, before: Mapping[str, Any] | None, *, there: bool, ful
     digest = _digest(config)
     state = before["details"].get("sales", {}) if before is not None else {}
     mark = state.get("watermark")
+    types = {f.source: f.type_there for f in feed.fields}
     why = _why_everything(sales.watermark, state, digest, there=there, full=full)
+    why = why or _retyped(state.get("types", {}), types)
     if why:
-        return Extent(digest, why)
+        return Extent(digest, why, types=types)
     day = date.fromisoformat(str(mark))
-    return Extent(digest, since=_earlier(day, sales.overlap), mark=day)
+    return Extent(digest, since=_earlier(day, sales.overlap), mark=day, types=types)
+
+
+def _retyped(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Why a change of types makes everything be read; empty where there is none."""
+    changes = [
+        f"{name!r} was {before[name]} and is {kind}"
+        for name, kind in now.items()
+        if before.get(name, kind) != kind
+    ]
+    return f"the source's types have changed: {', '.join(changes)}" if changes else ""
 
 
 def _why_everything(

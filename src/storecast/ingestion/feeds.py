@@ -167,14 +167,18 @@ def checked(feeds: Feeds, source: Source) -> Feeds:
                 raise _float(feed, field, columns[field.source])
             if field.kind is Kind.TIMESTAMP and columns[field.source].is_row_version:
                 raise _row_version(feed, field, columns[field.source])
-        fields = tuple(replace(f, fixed_width=columns[f.source].fixed_width) for f in feed.fields)
-        return replace(feed, fields=fields)
+        return replace(feed, fields=tuple(_as_there(f, columns[f.source]) for f in feed.fields))
 
     return Feeds(
         known(feeds.sales),
         known(feeds.stores) if feeds.stores is not None else None,
         tuple(replace(c, feed=known(c.feed)) for c in feeds.covariates),
     )
+
+
+def _as_there(field: Field, column: SourceColumn) -> Field:
+    kind = f"padded {column.kind}" if column.fixed_width else column.kind
+    return replace(field, fixed_width=column.fixed_width, type_there=kind)
 
 
 def _once(fields: Sequence[Field]) -> list[Field]:

@@ -128,7 +128,7 @@ def _read(
     bench, run, config, feed = changes.bench, changes.run, project.config, feeds.sales
     before = runs.newest(project, "ingest")
     there = run.has("sales") and run.has(feed.table) and run.has("rejected_rows")
-    extent = extents.of_run(config, before, there=there, full=full)
+    extent = extents.of_run(config, feed, before, there=there, full=full)
     seen = Seen(extent, feed)
     staged = {
         f.name: stage(bench, source, f, run, seen.reading() if f is feed and extent.since else None)
@@ -288,6 +288,7 @@ def _state(changes: Changes, read: _Read, result: IngestResult) -> dict[str, Any
         "held": result.rows_held,
         "watermark_ahead": result.as_dict()["watermark_ahead"],
         "digest": extent.digest,
+        "types": dict(extent.types),
         "watermark": extents.new_mark(extent, newest, later > 0, start),
         "differing": reconcile.to_remember(part.lasting) if part is not None else [],
     }
