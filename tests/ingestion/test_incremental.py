@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from storecast import runs
 from storecast.adapters.sources.files import FilesSource
+from storecast.adapters.sources.steady import Steady
 from storecast.errors import Code, ContractError, StorecastError
 from storecast.ingestion import bench, extent, reconcile
-from storecast.ingestion.step import IngestResult, ingest
+from storecast.ingestion.result import IngestResult
+from storecast.ingestion.step import ingest
 
 from .chains import LINES, Chain
 
@@ -402,14 +404,16 @@ def test_what_was_realised_changes_without_a_sale(chain: Chain) -> None:
 def test_a_row_that_comes_between_two_readings_is_taken_once(
     chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files have no state: the row was not there when the watermark was asked for."""
+    """Not every source has a state: the row was not there when the watermark was asked for."""
     rows = [("x1", "a", "2020-01-06", "1", _at(1)), ("x2", "b", "2020-01-06", "2", _at(9))]
     _write(chain, rows, "files")
     ingest(chain.project())
     _write(chain, rows[1:], "files")
 
-    def comes(*_: Any) -> None:
+    def comes(source: FilesSource, *_: Any) -> None:
         _write(chain, [rows[1], ("x3", "a", "2020-01-06", "5", _at(10))], "files")
+        # A folder notices that; one of the other sources may not.
+        source._steady = Steady()
 
     monkeypatch.setattr(FilesSource, "tally", comes)
     result = ingest(chain.project())

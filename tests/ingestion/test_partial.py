@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from storecast import runs
-from storecast.ingestion.step import IngestResult, ingest
+from storecast.ingestion.result import IngestResult
+from storecast.ingestion.step import ingest
 
 from .chains import Chain
 
