@@ -101,7 +101,7 @@ def test_no_project_is_one_clear_message_and_no_traceback(tmp_path: Path) -> Non
 
 @pytest.mark.fault
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_is_130_and_the_next_run_ends_as_if_undisturbed(
     tmp_path: Path, how: signal.Signals
 ) -> None:
@@ -120,6 +120,20 @@ def test_an_interruption_is_130_and_the_next_run_ends_as_if_undisturbed(
     result = again["result"]
     assert again["status"] == "done"
     assert result["rows_inserted"] == result["rows_read"] - result["rows_rejected"]
+
+
+def test_a_hang_up_that_nohup_ignores_ends_nothing() -> None:
+    code = (
+        "import os, signal\nfrom storecast.console import Settings, answered\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "exit(answered('x', Settings(), lambda: (os.kill(os.getpid(), signal.SIGHUP), 0)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0
+    ended = subprocess.run(
+        [sys.executable, "-c", code.replace("SIG_IGN", "SIG_DFL")],
+        check=False, timeout=120, capture_output=True,
+    )  # fmt: skip
+    assert ended.returncode == 130
 
 
 def test_a_reader_that_goes_does_not_stop_the_work(tmp_path: Path) -> None:

@@ -217,6 +217,18 @@ def test_set_overrides_a_key(tmp_path: Path) -> None:
     assert caught.value.code is Code.USAGE
 
 
+def test_a_covariate_of_one_name_in_two_tables_names_both() -> None:
+    table = {"columns": {"store_id": "L", "date": "D"}, "known": {"promo": {"ahead": 14}}}
+    raw = changed("source.covariates", [{"from": "ONE", **table}, {"from": "TWO", **table}])
+    with pytest.raises(ConfigurationError) as caught:
+        parse_config(raw).layout()
+    error = caught.value
+    assert error.code is Code.COLUMN_NAMES_COLLIDE
+    assert "'promo' of source.covariates[1] (TWO) becomes 'promo'" in error.message
+    assert "the name of 'promo' of source.covariates[0] (ONE) too" in error.message
+    assert error.where == "source.covariates[1] (TWO): promo"
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

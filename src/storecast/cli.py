@@ -20,6 +20,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import click
 
 from storecast.console import (
+    STOPPING,
     Settings,
     answered,
     columns,
@@ -422,7 +423,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = _misused(fault, wants_json)
     if arguments is None:
         # What the command did is done: a late signal shall not make it look like a failure.
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -543,13 +543,18 @@ class Config(Section):
         renamed = dict(zip(own, normalised_names(own, taken), strict=True))
         key = tuple(given.get(c) or renamed[c] for c in sales.primary_key)
         store_day = set(key) == {"store_id", "date"} and self.series.frequency == "D"
-        known_store = [n for t in covariates if t.columns.store_id for n in t.known]
-        known_date = [n for t in covariates if not t.columns.store_id for n in t.known]
-        realised = [n for t in covariates for n in t.realised]
+        tables = [
+            (t, f"source.covariates[{i}] ({t.from_ or 'query'})") for i, t in enumerate(covariates)
+        ]
+        known_store = [(n, where) for t, where in tables if t.columns.store_id for n in t.known]
+        known_date = [(n, where) for t, where in tables if not t.columns.store_id for n in t.known]
+        realised = [(n, where) for t, where in tables for n in t.realised]
+        each = [*known_store, *known_date, *realised]
         numbers = normalised_names(
-            [*known_store, *known_date, *realised], ("store_id", "date", "sales", "known_at",
-                                                     "period", "step", "closed", "ingested_at",
-                                                     "run_id")
+            [name for name, _ in each],
+            ("store_id", "date", "sales", "known_at", "period", "step", "closed", "ingested_at",
+             "run_id"),
+            [where for _, where in each],
         )  # fmt: skip
         first, second = len(known_store), len(known_store) + len(known_date)
         stores = self.source.stores

@@ -23,6 +23,14 @@ import click
 from storecast.core.written import visible
 from storecast.errors import Code, Interruption, Refusal, StorecastError
 
+STOPPING = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    # A terminal that is closed; Windows has none.
+    *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()),
+)
+"""Signals that end a command with its tables whole."""
+
 
 class Settings:
     """The options that every command takes."""
@@ -168,15 +176,22 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _heeded(number: signal.Signals) -> bool:
+    return number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN
+
+
 @contextlib.contextmanager
 def _signals(settings: Settings) -> Iterator[None]:
-    """Ctrl-C and a termination end a command alike: tables whole, exit code 130."""
+    """Ctrl-C and a termination end a command alike: tables whole, exit code 130.
+
+    But for a hang-up that it was told to ignore, by ``nohup``.
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         settings.interrupted = True
         raise KeyboardInterrupt
 
-    before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, interrupt) for s in STOPPING if _heeded(s)}
     try:
         yield
     finally:

@@ -203,6 +203,13 @@ def test_every_missing_column_is_named_at_once(chain: Chain) -> None:
     assert fault.found == "lines: id, store, day, amount, changed; shops: shop, city"
 
 
+def test_a_name_that_is_far_from_every_column_is_not_guessed(chain: Chain) -> None:
+    chain.table("lines", ("id", "store", "day", "alt"), [("x1", "a", "2020-01-06", 1)])
+    chain.sales["columns"] = {"store_id": "store", "date": "day", "sales": "valor"}
+    chain.sales.pop("watermark")
+    assert _refused(chain).message == "lines has no column 'valor'"
+
+
 @pytest.mark.parametrize(
     ("rows", "code"),
     [

@@ -99,26 +99,34 @@ _RESERVED = frozenset(
 )
 
 
-def normalised_names(names: Sequence[str], taken: Sequence[str] = ()) -> tuple[str, ...]:
+def normalised_names(
+    names: Sequence[str], taken: Sequence[str] = (), places: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Normalise each name.
+
+    Args:
+        names: of columns.
+        taken: names that they may not become.
+        places: where each name stands, for the message; none where all stand in one table.
 
     Raises:
         ConfigurationError: COLUMN_NAMES_COLLIDE where two become one, or one is ``taken``.
     """
     seen = dict.fromkeys(taken, "storecast's own column")
     result = []
-    for name in names:
+    for number, name in enumerate(names):
         plain = normalised(name)
+        of = f" of {places[number]}" if places else ""
         if plain in seen:
             raise ConfigurationError(
                 Code.COLUMN_NAMES_COLLIDE,
-                f"column {name!r} becomes {plain!r}, which is {seen[plain]}",
-                where=name,
+                f"column {name!r}{of} becomes {plain!r}, which is {seen[plain]}",
+                where=f"{places[number]}: {name}" if places else name,
                 expected="names that stay different without accents, spaces and case",
                 found=plain,
                 next_step="rename one in a view or in `query:`",
             )
-        seen[plain] = f"the name of {name!r} too"
+        seen[plain] = f"the name of {name!r}{of} too"
         result.append(plain)
     return tuple(result)
 

@@ -188,7 +188,7 @@ def _once(fields: Sequence[Field]) -> list[Field]:
 def _not_found(missing: Sequence[tuple[Feed, Field, list[str]]]) -> SourceError:
     sentences = []
     for feed, field, names in missing:
-        near = difflib.get_close_matches(field.source, names, 1, 0.4) or [
+        near = difflib.get_close_matches(field.source, names, 1, 0.55) or [
             n for n in names if n.lower() == field.source.lower()
         ]
         hint = f" (did you mean {near[0]!r}?)" if near else ""
