@@ -206,7 +206,8 @@ def test_every_missing_column_is_named_at_once(chain: Chain) -> None:
 def test_a_name_that_is_far_from_every_column_is_not_guessed(chain: Chain) -> None:
     chain.table("lines", ("id", "store", "day", "alt"), [("x1", "a", "2020-01-06", 1)])
     chain.sales["columns"] = {"store_id": "store", "date": "day", "sales": "valor"}
-    chain.sales.pop("watermark")
+    for name in ("watermark", "reconcile"):
+        chain.sales.pop(name)
     assert _refused(chain).message == "lines has no column 'valor'"
 
 

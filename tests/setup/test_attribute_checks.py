@@ -115,13 +115,29 @@ def test_the_doctor_names_attribute_value_share_and_remedy(clinic: Clinic) -> No
     assert "valid_from" in str(finding.next_step)
 
 
-def test_with_versions_nothing_is_given_away(clinic: Clinic) -> None:  # noqa: F811
+def _versioned(clinic: Clinic) -> None:  # noqa: F811 - the fixture
     _shops(clinic)
     clinic.sql("ALTER TABLE lojas ADD COLUMN desde TEXT DEFAULT '2021-01-01'")
     stores = {"from": "lojas", "columns": {"store_id": "loja"}, "attributes": ["fase"],
               "valid_from": "desde"}  # fmt: skip
     clinic.configure(source__stores=stores)
+
+
+def test_with_versions_nothing_is_given_away(clinic: Clinic) -> None:  # noqa: F811
+    _versioned(clinic)
+    clinic.sql("INSERT INTO lojas (loja, fase, zona, desde) "
+               "VALUES ('001', 'aberta', 'S', '2020-01-01')")  # fmt: skip
     assert named(clinic.check(), "attributes") == []
+
+
+def test_one_version_of_each_store_is_none(clinic: Clinic) -> None:  # noqa: F811
+    _versioned(clinic)
+    # The same version once more is no second one.
+    clinic.sql("INSERT INTO lojas (loja, fase, zona, desde) "
+               "VALUES ('001', 'fechada', 'S', '2021-01-01')")  # fmt: skip
+    (finding,) = named(clinic.check(), "attributes")
+    assert finding.sentence.startswith("'fase' gives closures away")
+    assert "no store has a second one yet" in str(finding.next_step)
 
 
 def test_a_closing_day_counts_as_much_as_silence(clinic: Clinic) -> None:  # noqa: F811

@@ -1,7 +1,8 @@
 """Attributes that tell what is to become of a store: who had closed, by what is known today.
 
-An attribute without versions is shown to every backtest as it is today. One that changes when a
-store closes tells the models of the past which stores were to close, and flatters them.
+An attribute without versions, or with one version of each store, is shown to every backtest as it
+is today. One that changes when a store closes tells the models of the past which stores were to
+close, and flatters them.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ _STEP = (
 )
 
 
+_STEP_OF_ONE_VERSION = (
+    "`valid_from` keeps its versions, but no store has a second one yet: leave it out of "
+    "`attributes` until they do, or write a row for each change; a closing itself belongs in "
+    "`closed_on`"
+)
+
+
 @dataclass(frozen=True)
 class Telltale:
     """A value of an attribute, or its absence, that goes with closing.
@@ -60,22 +68,36 @@ class Telltale:
 def of_stores(source: Source | None, sales: Sales, stores: Stores) -> Iterator[Finding]:
     """Warn of each attribute that is without versions and gives closures away.
 
-    By its rows, or where these say nothing (or ``source`` is None) by its name.
+    By its rows, or where these say nothing (or ``source`` is None) by its name. Where no store
+    has a second version, `valid_from` keeps none.
     """
-    if stores.valid_from is not None or not stores.attributes:
+    if not stores.attributes or (stores.valid_from is not None and source is None):
         return
+    if source is not None and stores.valid_from is not None and _kept(source, stores):
+        return
+    step = _STEP if stores.valid_from is None else _STEP_OF_ONE_VERSION
     found = {} if source is None else _by_rows(source, sales, stores)
     named = tell_of_today(stores.attributes)
     for name in stores.attributes:
         if name in found:
-            yield warning("attributes", _told(found[name]), _STEP)
+            yield warning("attributes", _told(found[name]), step)
         elif name in named:
             yield warning(
                 "attributes",
                 f"{name!r} sounds like what a store is today: in a backtest it may tell the "
                 "models which stores were to close, and flatter them",
-                _STEP,
+                step,
             )
+
+
+def _kept(source: Source, stores: Stores) -> bool:
+    """Whether some store has a second version."""
+    columns = [stores.columns.store_id, str(stores.valid_from)]
+    read = rows_of(source, relation_of(stores), columns, ALL)
+    versions = read.select(
+        _identifier(stores.columns.store_id).alias("store"), pl.col(columns[1]).alias("from")
+    ).unique()
+    return versions["store"].n_unique() < versions.height
 
 
 def tell_of_today(names: Sequence[str]) -> list[str]:
