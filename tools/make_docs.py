@@ -236,7 +236,8 @@ _MEANING = {
     "validation.metric": "What the leaderboard is ordered by.",
     "validation.baseline": "The model to beat; it stands in where another fails.",
     "validation.compare_from": "Starts of the training span to compare.",
-    "validation.align": "How cutoffs lie: on the calendar, the same for all stores; or by each store's own end, for benchmarks alone: see [validation.md](validation.md).",
+    "validation.align": "How cutoffs lie: on the calendar, the same for all stores; or by each "
+    "store's own end, for benchmarks alone: see [validation.md](validation.md).",
     "models": "Names, or mappings with `name` and parameters: see [models.md](models.md).",
     "models[].name": "Name in tables and report.",
     "models[].kind": "Which model it is, where the name is your own.",
