@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from storecast.ports import Source, Span
 from storecast.runs import Run
 
 _FLUSH = 4
+_AHEAD = 4
+"""Batches that may wait, so that neither the source nor the bench waits for the other."""
 PERIODS = "periods"
 """The bench's table of each day's period."""
 
@@ -161,15 +164,15 @@ def _staged_name(feed: Feed) -> str:
 
 
 def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same batches; the next is read while the last is worked on."""
+    """The same batches; the next ones are read while the last is worked on."""
     reader = ThreadPoolExecutor(1)
     try:
-        coming = reader.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = reader.submit(next, batches, None)
+        coming = deque(reader.submit(next, batches, None) for _ in range(_AHEAD))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(reader.submit(next, batches, None))
             yield batch
     finally:
-        reader.shutdown(wait=True)
+        reader.shutdown(wait=True, cancel_futures=True)
         if isinstance(batches, Generator):
             batches.close()
 
