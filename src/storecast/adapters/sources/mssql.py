@@ -35,6 +35,10 @@ _FINER, _SPACE = r"(\.\d{6})\d+", r" ([+-]\d{2}:\d{2})$"
 Result = TypeVar("Result")
 
 
+_CHANCES = 3
+"""Attempts that every transient failure has."""
+
+
 class MssqlSource:
     """A database.
 
@@ -166,6 +170,9 @@ class MssqlSource:
 
     def _out_of_patience(self, state: tenacity.RetryCallState) -> bool:
         fault = state.outcome.exception() if state.outcome is not None else None
+        # However slow the server or this machine is, each failure is given some chances.
+        if isinstance(fault, faults.Transient) and state.attempt_number < _CHANCES:
+            return False
         patience = fault.patience * self._pause if isinstance(fault, faults.Transient) else 0.0
         return (state.seconds_since_start or 0.0) + state.upcoming_sleep > patience
 
