@@ -84,6 +84,7 @@ def test_the_real_road_passes_and_every_kind_was_tried() -> None:
         assert finding.stores == 5
 
 
+@pytest.mark.slow
 @examples(40)
 @given(histories(), st.integers(1, SPAN - 2), st.sampled_from(HOWS))
 def test_what_is_altered_never_reaches_a_window(history: History, back: int, how: Any) -> None:
@@ -185,6 +186,7 @@ def test_the_kind_that_leaks_is_named(kind: str) -> None:
     assert Verdict.over([finding]).failed
 
 
+@pytest.mark.slow
 def test_a_cut_that_is_off_by_one_is_caught_with_the_models_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -64,6 +64,7 @@ def test_at_the_start_eight_weeks_are_missing(fresh_database: Path):
     assert list(fresh_database.parent.iterdir()) == [fresh_database]
 
 
+@pytest.mark.slow
 def test_after_the_last_delivery_the_database_is_the_cut(database: Path):
     before = frame(database, UNSETTLED)
     added = corrected = cancelled = 0
@@ -119,6 +120,7 @@ def test_after_the_last_delivery_the_database_is_the_cut(database: Path):
     assert stores.rename({"store_number": "store_id"}).equals(story.stores())
 
 
+@pytest.mark.slow
 def test_lines_come_late_wrong_and_in_error():
     shown = [story.unsettled(number) for number in range(story.DELIVERIES + 1)]
     late = wrong_amount = wrong_shop = wrong_date = phantom = 0
@@ -154,6 +156,7 @@ def test_the_story_hangs_on_no_random_state():
     assert story.unsettled(3).equals(story.unsettled(3))
 
 
+@pytest.mark.slow
 def test_deliveries_at_once_or_one_by_one_are_the_same(database: Path, tmp_path: Path):
     other = tmp_path / "other.db"
     other.write_bytes(database.read_bytes())

@@ -61,6 +61,7 @@ def test_the_best_validated_model_becomes_the_champion_once(filled: Filled) -> N
     assert isinstance(other.as_dict()["cutoff"], str)
 
 
+@pytest.mark.slow
 def test_where_nothing_beats_the_naive_it_is_the_champion_and_says_so(filled: Filled) -> None:
     from storecast.models.base import Recipe
 
@@ -72,6 +73,7 @@ def test_where_nothing_beats_the_naive_it_is_the_champion_and_says_so(filled: Fi
     assert Recipe("x", "seasonal_naive").digest == Recipe("y", "seasonal_naive").digest
 
 
+@pytest.mark.slow
 def test_what_was_not_validated_is_refused_unless_forced(filled: Filled) -> None:
     project = filled()
     with pytest.raises(ModelError) as refused:
@@ -88,6 +90,7 @@ def test_what_was_not_validated_is_refused_unless_forced(filled: Filled) -> None
     assert registry.of(project).version().tags["validated"] == "false"
 
 
+@pytest.mark.slow
 def test_what_no_audit_has_passed_is_refused_unless_forced(filled: Filled) -> None:
     project = filled()
     validate(project, audit="off")

@@ -211,6 +211,7 @@ def test_a_longer_horizon_than_the_packed_one_falls_back(served: Served) -> None
     assert result.rows == 18
 
 
+@pytest.mark.slow
 def test_a_fixed_end_of_training_does_not_hold_the_forecast_back(filled: Filled) -> None:
     until = THROUGH - timedelta(days=20)
     project = filled(training={"from": FIRST.isoformat(), "until": until.isoformat()})

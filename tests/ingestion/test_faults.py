@@ -114,6 +114,7 @@ def test_the_disturbed_runs_change_every_table(undisturbed: Undisturbed) -> None
     assert changed == list(TABLES)
 
 
+@pytest.mark.slow
 @_of(FIRST, INCREMENTAL, FULL)
 def test_a_kill_at_each_commit_restore_and_compaction(
     tmp_path: Path, undisturbed: Undisturbed

@@ -83,6 +83,7 @@ def test_a_network_comes_back_from_plain_files_to_the_bit(
     assert 1 <= model.steps <= 20
 
 
+@pytest.mark.slow
 @BOTH
 def test_the_quantiles_are_its_own_and_ascend(window: Callable[..., Window], kind: str) -> None:
     made = window(chain(), quantiles=(0.05, 0.3, 0.9))

@@ -118,6 +118,7 @@ def test_every_validation_keeps_a_verdict_and_says_it(project: Make) -> None:
     assert (plain["leaking"], newest(made)["status"]) == ([], "done")
 
 
+@pytest.mark.slow
 def test_a_stronger_audit_runs_alone_and_a_weaker_one_does_not(
     project: Make, logged: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

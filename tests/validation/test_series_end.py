@@ -102,6 +102,7 @@ def test_a_small_example_by_hand(ingested: Callable[..., Any]) -> None:
     assert line.n_scored == 4
 
 
+@pytest.mark.slow
 def test_it_is_marked_and_not_deployed(ingested: Callable[..., Any]) -> None:
     values = [float(5 + i % 7) for i in range(36)]
     series = {"a": (date(2020, 1, 1), values), "b": (date(2019, 1, 1), values)}
@@ -135,6 +136,7 @@ def retail(seed: int = 7) -> Series:
     return series
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(("horizon", "windows"), [(12, 1), (8, 3)])
 def test_seasonal_naive_and_metrics_are_fevs(

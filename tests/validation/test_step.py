@@ -99,6 +99,7 @@ def test_the_tables_hold_every_forecast_and_the_scores_that_follow(
     assert result.as_dict()["windows"] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("logged")
 def test_attributes_without_versions_are_marked_timeless(
     project: Make, logged: list[ValidationRecord]
@@ -128,6 +129,7 @@ def test_the_ledger_names_the_recipes_and_the_calibration_for_deployment(project
     assert calibration.counts == (60, 60, 60, 60)
 
 
+@pytest.mark.slow
 def test_the_same_again_is_taken_from_the_tables_and_anything_else_is_not(
     project: Make, logged: list[ValidationRecord]
 ) -> None:
