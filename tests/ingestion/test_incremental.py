@@ -177,7 +177,8 @@ def test_any_history_ends_as_one_reading_of_everything(
             lines.day += 1
             for how in changes:
                 lines.apply(*how)
-            lines.rows = lines.rows or [("stays", "1", "2020-01-06", "1", "2020-03-01 12:00:00")]
+            if not lines.rows:
+                lines.apply("insert", "1", "2020-01-06", "1", True)
             _write(chain, lines.rows, kind)
             result = ingest(chain.project())
             assert result.mode == "incremental"
