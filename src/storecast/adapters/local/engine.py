@@ -35,6 +35,7 @@ class DuckDbEngine:
             ("python_enable_replacements", False),
         ):
             self._connection.execute(f"SET {name} = {_literal(value)}")
+        self._made: set[str] = set()
 
     def create(self, name: str, select: str) -> None:
         """Make the table ``name`` of what ``select`` gives, in place of one that is there."""
@@ -42,12 +43,13 @@ class DuckDbEngine:
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {select}")
         except duckdb.ConversionException as fault:
             raise OverflowError(str(fault)) from fault
+        self._made.add(name)
 
     def append(self, name: str, batches: Sequence[pa.RecordBatch]) -> None:
         """Add rows to the table ``name``, made where it is not there."""
         self.register("incoming", pa.Table.from_batches(batches))
         try:
-            if name in self.tables():
+            if name in self._made:
                 self._connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")  # noqa: S608 - our own name
             else:
                 self.create(name, "SELECT * FROM incoming")
