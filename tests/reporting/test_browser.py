@@ -102,6 +102,7 @@ def test_a_hostile_name_is_a_name(opened):
 def test_the_table_and_the_ranges(opened):
     page = opened(tables())
     page.click("#shop-table summary")
+    page.wait_for_selector("#shop-table tbody tr")
     assert page.locator("#shop-table tbody tr").count() == 8
     assert "Nov 6, 2022" in page.inner_text("#shop-table tbody tr:first-child")
     before = picture(page)
