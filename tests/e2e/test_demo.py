@@ -81,7 +81,8 @@ def test_the_first_weeks_of_a_user(storecast: Storecast, tmp_path: Path) -> None
     # The same work done twice has the same rows and adds nothing.
     before = runs.named_versions(package.load(root))
     again = ran(storecast, "run", "--project", root)
-    assert again["stages"]["ingest"]["rows_unchanged"] == lines.height
+    read_again = again["stages"]["ingest"]
+    assert 0 < read_again["rows_read"] == read_again["rows_unchanged"] < lines.height / 10
     after = runs.named_versions(package.load(root))
     assert {n: v for n, v in after.items() if n != "runs"} == {
         n: v for n, v in before.items() if n != "runs"
