@@ -52,7 +52,7 @@ def test_versions_come_newest_first_with_their_aliases(
 ) -> None:
     made = [versions.register(*logged, {"model": name}) for name in ("a", "b", "c")]
     assert [v.number for v in made] == ["1", "2", "3"]
-    versions.point(CHAMPION, "2")
+    versions.aliases.point(CHAMPION, "2")
     listed = versions.versions()
     assert [(v["version"], v["aliases"]) for v in listed] == [
         ("3", []),
@@ -68,7 +68,7 @@ def test_versions_come_newest_first_with_their_aliases(
 
 def test_a_champion_moves_and_is_read_back(versions: Registry, logged: tuple[str, str]) -> None:
     for _ in range(2):
-        versions.point(CHAMPION, versions.register(*logged, {}).number)
+        versions.aliases.point(CHAMPION, versions.register(*logged, {}).number)
     champion = versions.champion()
     assert champion is not None
     assert champion.number == "2"
@@ -105,12 +105,12 @@ class Forgetful:
 @pytest.mark.parametrize("kept", [{}, {"Champion": 1}, {"Challenger": 2}])
 def test_an_alias_that_was_not_kept_is_an_error(kept: dict[str, Any]) -> None:
     with pytest.raises(RegistryError) as refused:
-        Registry(Forgetful(kept), NAME).point(CHAMPION, "2")  # type: ignore[arg-type]
+        Registry(Forgetful(kept), NAME).aliases.point(CHAMPION, "2")  # type: ignore[arg-type]
     assert refused.value.code is Code.ALIAS_NOT_SET
 
 
 def test_the_case_that_a_registry_gives_aliases_does_not_matter() -> None:
-    Registry(Forgetful({"champion": 2}), NAME).point(CHAMPION, "2")  # type: ignore[arg-type]
+    Registry(Forgetful({"champion": 2}), NAME).aliases.point(CHAMPION, "2")  # type: ignore[arg-type]
     assert normalised(CHAMPION) == normalised("champion")
 
 

@@ -156,6 +156,10 @@ class Code(StrEnum):
 
     # artefact, registry, forecast
     NO_CHAMPION = "NO_CHAMPION", "No model version carries the alias Champion."
+    NO_PREVIOUS_CHAMPION = (
+        "NO_PREVIOUS_CHAMPION",
+        "There is no earlier champion to go back to: none was, or a rollback has been there.",
+    )
     ALIAS_NOT_SET = "ALIAS_NOT_SET", "The registry did not keep the alias that was written."
     REGISTRY_UNREACHABLE = "REGISTRY_UNREACHABLE", "MLflow cannot be reached."
     ARTIFACT_TAMPERED = "ARTIFACT_TAMPERED", "A file of the artefact is not the one packed."

@@ -320,7 +320,7 @@ def _registered(
                     mlflow.log_metric(name, value)
                 info = log_model(folder, forecaster)
     champion = versions.register(info.model_uri, begun, made_from)
-    versions.point(registry.CHAMPION, champion.number)
+    versions.promote(champion.number)
     return champion
 
 
