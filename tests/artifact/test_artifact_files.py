@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storecast.artifact.load import check, load
+from storecast.artifact.load import check, load, recipe_of
 from storecast.artifact.save import MANIFEST, save
 from storecast.artifact.unified import UnifiedForecaster
 from storecast.errors import Code, ModelError
@@ -59,6 +59,10 @@ def test_a_recipe_without_state_is_fitted_on_the_history_that_is_given(tmp_path:
     assert forecaster.model is None
     save(forecaster, tmp_path / "a")
     assert not (tmp_path / "a" / "model").exists()
+
+
+def test_the_recipe_is_read_without_its_model(folder: Path) -> None:
+    assert recipe_of(folder) == fitted("lightgbm").recipe
 
 
 def every_file(folder: Path) -> list[str]:

@@ -14,7 +14,8 @@ import polars as pl
 import pytest
 
 from storecast.artifact import flat
-from storecast.artifact.pyfunc import as_pandas, empty_input, log_model
+from storecast.artifact.packing import log_model
+from storecast.artifact.pyfunc import as_pandas, empty_input
 from storecast.artifact.save import save
 from storecast.artifact.unified import UnifiedForecaster, output_schema
 from storecast.core.window import cut

@@ -55,6 +55,16 @@ def load(folder: Path) -> UnifiedForecaster:
     )
 
 
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe packed in ``folder``, whatever features it is for; no model is read.
+
+    Raises:
+        ModelError: as ``check``.
+    """
+    check(folder)
+    return Recipe.from_json(_text(folder, "recipe.json"))
+
+
 def check(folder: Path) -> str:
     """Compare every file with the manifest, reading nothing else. Returns the digest.
 

@@ -7,12 +7,9 @@ what MLflow stores is text, native weights and parquet.
 from __future__ import annotations
 
 import logging
-import os
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,34 +22,17 @@ from storecast.artifact import flat
 from storecast.artifact.load import check, load
 from storecast.artifact.unified import UnifiedForecaster, output_schema
 from storecast.errors import Code, InputError, ModelError, StorecastError
-from storecast.models.ensemble import computed
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
-    from mlflow.models.model import ModelInfo
 
     from storecast.core.panel import SeriesRules
-    from storecast.models.base import Recipe
 
 log = logging.getLogger(__name__)
 
 ARTIFACT = "forecaster"
 NO_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 """MLflow draws a bar on standard error for each artefact unless this says false."""
-_LOADER = Path(__file__).with_name("loader.py")
-_NEEDED = ("storecast", "mlflow", "numpy", "pandas", "polars", "pyarrow", "holidays")
-_NEURAL = ("darts", "torch", "pytorch-lightning", "safetensors", "scikit-learn")
-_NEEDED_BY = {
-    "lightgbm": ("lightgbm", "scikit-learn"),
-    "xgboost": ("xgboost", "scikit-learn"),
-    "ets": ("statsforecast",),
-    "theta": ("statsforecast",),
-    "nbeats": _NEURAL,
-    "tft": _NEURAL,
-    "darts": (*_NEURAL, "statsforecast"),
-}
-_ALSO_NAMED = {"xgboost": "xgboost-cpu"}
-"""The same module in another distribution: named where that is the one installed."""
 
 
 class StoreForecaster(PythonModel):
@@ -255,7 +235,7 @@ def empty_input(rules: SeriesRules) -> pd.DataFrame:
     return as_pandas(pl.DataFrame(schema=schema))
 
 
-# ----------------------------------------------------------------- logging
+# --------------------------------------------------------------- signature
 
 
 def signature(rules: SeriesRules) -> ModelSignature:
@@ -276,35 +256,3 @@ def signature(rules: SeriesRules) -> ModelSignature:
             ]
         ),
     )
-
-
-def log_model(folder: Path, forecaster: UnifiedForecaster) -> ModelInfo:
-    """Log the artefact in ``folder`` to the active MLflow run."""
-    import mlflow.pyfunc
-
-    os.environ.setdefault(NO_BAR, "false")
-    with warnings.catch_warnings():
-        # MLflow asks for type hints and an example; the signature is declared in full instead.
-        warnings.simplefilter("ignore", UserWarning)
-        info: ModelInfo = mlflow.pyfunc.log_model(
-            name="model",
-            python_model=str(_LOADER),
-            artifacts={ARTIFACT: str(folder)},
-            signature=signature(forecaster.rules),
-            pip_requirements=_requirements(forecaster.recipe),
-        )
-    return info
-
-
-def _requirements(recipe: Recipe) -> list[str]:
-    kinds = [made.kind for made in computed([recipe])]
-    needed = dict.fromkeys((*_NEEDED, *(n for kind in kinds for n in _NEEDED_BY.get(kind, ()))))
-    return [_pinned(name) for name in needed]
-
-
-def _pinned(name: str) -> str:
-    for distribution in (_ALSO_NAMED.get(name, name), name):
-        with suppress(PackageNotFoundError):
-            # without the local part: no index has torch 2.13.0+cpu under that name
-            return f"{distribution}=={version(distribution).partition('+')[0]}"
-    return name

@@ -302,7 +302,8 @@ def _registered(
     """Pack, log, register, and move the alias, in this order: Champion is never absent."""
     import mlflow
 
-    from storecast.artifact.pyfunc import ARTIFACT, log_model
+    from storecast.artifact.packing import log_model
+    from storecast.artifact.pyfunc import ARTIFACT
 
     tracking = Tracking.of(project)
     with tempfile.TemporaryDirectory(dir=project.scratch()) as scratch:
