@@ -625,15 +625,19 @@ class Config(Section):
         """The registered model's three-level name."""
         return self.mlflow.model_name or f"{self.catalog}.{self.schema_}.{self.project}"
 
-    def hash(self) -> str:
-        """SHA-256 of the configuration; secrets do not enter it."""
+    def plain(self) -> dict[str, Any]:
+        """Every key as JSON has it, defaults filled in, without the password."""
         plain = self.model_dump(mode="json", by_alias=True, exclude={"source": {"password"}})
         plain["models"] = [
             {"name": m.name, "kind": m.kind, **({"tune": m.trials} if m.tune else {})}
             | m.parameters
             for m in self.models
         ]
-        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        return plain
+
+    def hash(self) -> str:
+        """SHA-256 of the configuration; secrets do not enter it."""
+        return hashlib.sha256(json.dumps(self.plain(), sort_keys=True).encode()).hexdigest()
 
 
 def _event_days(event: CalendarEvent) -> tuple[tuple[date, date], ...]:

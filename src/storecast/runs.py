@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import json
 import logging
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ COUNTS = (
 )  # fmt: skip
 COMPLETED = ("done", "unhealthy")
 """Statuses of runs whose versions count."""
+
+CONFIGURATION = "configuration"
+"""In ``details``: the whole configuration, in the first row that has its hash."""
 
 _LEDGER = "runs"
 _CLEAN_EVERY = 10
@@ -331,13 +335,31 @@ def _enter(run: Run, fault: BaseException | None) -> None:
         "config_hash": project.config.hash(),
         "tables_read": json.dumps(run.tables_read, sort_keys=True),
         "tables_written": json.dumps(run.tables_written if fault is None else {}, sort_keys=True),
-        "details": json.dumps(run.details, sort_keys=True, default=str, ensure_ascii=False),
+        "details": json.dumps(
+            run.details | _configuration(run), sort_keys=True, default=str, ensure_ascii=False
+        ),
         "package_version": package_version(),
     }
     spec = _ledger_spec()
     project.tables.create(spec)
     version = project.tables.merge(spec, pa.Table.from_pylist([row], spec.arrow), append=True)
     _clean(project, _LEDGER, version - 1, _compacted(project, _LEDGER, version))
+
+
+def _configuration(run: Run) -> dict[str, Any]:
+    """The configuration, in the first row of the ledger that has its hash."""
+    config = run.project.config
+    known = {row["config_hash"] for row in ledger(run.project)}
+    return {} if config.hash() in known else {CONFIGURATION: _masked(config.plain())}
+
+
+def _masked(value: Any) -> Any:
+    """Without user and password in any address."""
+    if isinstance(value, dict):
+        return {name: _masked(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner) for inner in value]
+    return re.sub(r"://[^/\s]*@", "://***@", value) if isinstance(value, str) else value
 
 
 def _described(fault: BaseException | None, project: Project) -> tuple[str | None, str | None]:
@@ -392,6 +414,14 @@ def newest(project: Project, command: str) -> dict[str, Any] | None:
     """The newest completed run of a command, None where there is none."""
     runs = [r for r in ledger(project) if r["command"] == command and r["status"] in COMPLETED]
     return runs[-1] if runs else None
+
+
+def configuration(project: Project, config_hash: str) -> dict[str, Any] | None:
+    """The configuration that rows of the ledger name by its hash, secrets masked."""
+    for row in ledger(project):
+        if row["config_hash"] == config_hash and CONFIGURATION in row["details"]:
+            return dict(row["details"][CONFIGURATION])
+    return None
 
 
 def named_versions(project: Project) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from storecast import registry, runs
+from storecast import lineage, registry, runs
 from storecast.artifact.save import save
 from storecast.artifact.unified import UnifiedForecaster, fingerprint
 from storecast.backtest.audit import Verdict
@@ -163,12 +163,14 @@ def deploy(project: Project, *, model: str | None = None, force: bool = False) -
             conformal = validated.conformals.get(choice.recipe.name) if choice.validated else None
             forecaster = UnifiedForecaster.fit(choice.recipe, history, cutoff, conformal)
             made_from |= {"stores": str(len(forecaster.stores)), "run_id": run.run_id}
+            made_from |= lineage.of_deployment(run, project)
             champion = _registered(project, versions, forecaster, made_from, validated)
             run.progress(f"final fit of {choice.recipe.name}", 1, 1)
         run.details.update(
             model=choice.recipe.name,
             model_name=champion.name,
             model_version=champion.number,
+            champion=champion.number,
             validation_id=validated.validation_id,
             mlflow_run_id=champion.mlflow_run_id,
             unchanged=unchanged,
