@@ -149,6 +149,10 @@ class Code(StrEnum):
         "The leak audit failed the recipe: its forecasts depend on what came after the cutoff, "
         "or cannot be shown not to.",
     )
+    GATE_ROWS_DIFFER = (
+        "GATE_ROWS_DIFFER",
+        "Two models that the gate compares were not asked for the same rows.",
+    )
     BENCHMARK_ALIGNMENT = (
         "BENCHMARK_ALIGNMENT",
         "The validation is a benchmark (align: series_end), on which nothing can be deployed.",

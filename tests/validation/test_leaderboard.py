@@ -8,10 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from storecast.backtest.comparison import compared
 from storecast.core.calendar import CalendarRules, Frequency
 from storecast.core.panel import SeriesRules
 from storecast.core.schema import METRICS
-from storecast.validation.leaderboard import compared, leaderboard
+from storecast.validation.leaderboard import leaderboard
 
 
 def rules_of(code: str) -> SeriesRules:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from storecast import runs
+from storecast.backtest.comparison import compared
 from storecast.backtest.ensembles import Outcomes, weighted, with_ensembles
 from storecast.backtest.remaining import Remaining
 from storecast.backtest.road import calibrations, walk_forward
@@ -22,7 +23,7 @@ from storecast.errors import Code, ModelError
 from storecast.history import load_history
 from storecast.models.base import is_pretrained
 from storecast.models.ensemble import computed
-from storecast.validation.leaderboard import WARMUP, compared, leaderboard, scored
+from storecast.validation.leaderboard import WARMUP, leaderboard, scored
 from storecast.validation.leakage import Audit, Audited, Level, audited
 from storecast.validation.plan import Plan, code_digest, planned
 from storecast.validation.recording import concluded, ending, recorded
