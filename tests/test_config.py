@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from storecast.backtest.judgement import Limits
 from storecast.config import Config
 from storecast.configfile import load_config, parse_config
 from storecast.errors import Code, ConfigurationError, NotServedError
@@ -60,7 +61,6 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
         ("platform", "databricks"),
         ("platform", "spark"),
         ("validation.compare_from", [None, "2021-01-01"]),
-        ("gate", {"windows": 6}),
         ("inference.fallback", ["previous_champion", "empty"]),
         ("warehouse", "/tmp/w"),
     ],
@@ -70,6 +70,42 @@ def test_what_a_later_version_serves_is_refused_by_name(path: str, value: Any) -
     assert isinstance(error, NotServedError)
     assert error.code is Code.NOT_SERVED
     assert path.split(".")[0] in error.message
+
+
+@pytest.mark.parametrize(
+    ("validation", "gate", "windows"),
+    [
+        ({}, None, 6),
+        ({"windows": 30}, {}, 6),
+        ({"windows": 12}, {"alpha": 0.05}, 4),
+        ({"windows": 4, "warmup": 2}, None, 1),
+        ({"windows": 3, "warmup": 2}, None, 0),
+        ({"windows": 12}, {"windows": 5}, 5),
+    ],
+)
+def test_the_gate_keeps_six_windows_or_half_of_the_scored_ones(
+    validation: dict[str, Any], gate: dict[str, Any] | None, windows: int
+) -> None:
+    config = parse_config(changed("validation", validation) | {"gate": gate})
+    assert config.gated().windows == windows
+    assert config.gated().limits.alpha == (gate or {}).get("alpha", 0.1)
+    assert config.gated().limits.max_bias == Limits().max_bias
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ({"windows": 3}, "it takes 4 windows"),
+        ({"windows": 4, "alpha": 0.01}, "it takes 7 windows"),
+        ({"windows": 12}, "set validation.windows to at least 16"),
+        ({"windows": 0}, "greater than or equal to 1"),
+        ({"coverage": [0.9, 0.6]}, "must ascend"),
+        ({"alpha": 0}, "greater than 0"),
+        ({"window": 6}, "windows"),
+    ],
+)
+def test_a_gate_that_could_not_judge_is_refused(gate: dict[str, Any], said: str) -> None:
+    assert said in refused(changed("gate", gate)).message
 
 
 @pytest.mark.parametrize(

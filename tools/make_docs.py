@@ -243,9 +243,17 @@ _MEANING = {
     "models[].kind": "Which model it is, where the name is your own.",
     "models[].tune.trials": "Trials by which it is tuned on the windows before the first scored "
     "one: see [models.md](models.md#tuning).",
-    "gate.windows": "Windows that the promotion gate keeps for itself.",
-    "gate.min_gain": "Gain over the champion that is asked for.",
-    "gate.alpha": "Level of its test.",
+    "gate.windows": "Last scored windows, which the promotion gate keeps: they take no part in "
+    "choosing. Null: 6, or half of the scored windows where these are fewer than twelve.",
+    "gate.min_gain": "Share of the champion's loss by which a challenger must be lower.",
+    "gate.alpha": "Chance, at most, that a challenger that is no better gets through.",
+    "gate.max_bias": "How far from zero the mean bias may be, as a share of sales.",
+    "gate.coverage": "Lowest and highest share of periods within the central interval; null: by "
+    "the nominal one.",
+    "gate.max_segment_loss": "Share by which a segment may be worse than with the champion.",
+    "gate.max_shift": "Share of sales by which a refreshed model's forecasts may differ from those "
+    "of the serving one.",
+    "gate.max_level": "Share by which they may lie beyond the recent levels of sales.",
     "inference.fallback": "What is tried when the champion cannot forecast, in order; served: "
     "`seasonal_naive`, `empty`.",
     "max_rejected": "Share of rejected rows above which an ingestion stops before its commit.",

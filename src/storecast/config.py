@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from storecast.backtest.judgement import Limits
 from storecast.core.calendar import CalendarRules, Event, Frequency
 from storecast.core.panel import Known, SeriesRules
 from storecast.core.schema import (
@@ -71,6 +72,7 @@ class Section(BaseModel):
 
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -419,12 +421,50 @@ def _third_party_models() -> tuple[str, ...]:
     return tuple(e.name for e in entry_points(group="storecast.models"))
 
 
-class Gate(Section):
-    """The promotion gate."""
+GATE_WINDOWS = 6
+"""Windows that the gate keeps where the configuration does not say."""
 
-    windows: int = 6
-    min_gain: float = 0.0
-    alpha: float = 0.1
+
+class Gate(Section):
+    """The promotion gate.
+
+    ``windows`` null: as ``Config.gated`` counts them. The bounds are those of
+    ``backtest.judgement.Limits``.
+    """
+
+    windows: Annotated[int, Field(ge=1)] | None = None
+    min_gain: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    max_bias: Annotated[float, Field(gt=0)] = Limits.max_bias
+    coverage: tuple[Share, Share] | None = None
+    max_segment_loss: Annotated[float, Field(ge=0)] = Limits.max_segment_loss
+    max_shift: Annotated[float, Field(gt=0)] = Limits.max_shift
+    max_level: Annotated[float, Field(gt=0)] = Limits.max_level
+
+    @model_validator(mode="after")
+    def _can_pass(self) -> Self:
+        if self.windows is not None and 0.5**self.windows > self.alpha:
+            raise ValueError(
+                f"{self.windows} windows cannot show a gain at alpha {self.alpha:g}, since even a "
+                f"model better in each of them is so by chance once in {2**self.windows}: it "
+                f"takes {windows_for(self.alpha)} windows"
+            )
+        if self.coverage is not None and self.coverage[0] >= self.coverage[1]:
+            raise ValueError("coverage is the lowest and the highest share: it must ascend")
+        return self
+
+    @property
+    def limits(self) -> Limits:
+        """What the gate asks for."""
+        return Limits(**self.model_dump(exclude={"windows"}))
+
+
+def windows_for(alpha: float) -> int:
+    """The fewest windows in which an exact sign-flip test can reach the level ``alpha``."""
+    windows = 1
+    while 0.5**windows > alpha:
+        windows += 1
+    return windows
 
 
 class Inference(Section):
@@ -472,7 +512,7 @@ class Config(Section):
     forecast: Forecast = Forecast()
     validation: Validation = Validation()
     models: tuple[ModelConfig, ...] = tuple(ModelConfig(name=name) for name in DEFAULT_MODELS)
-    gate: Annotated[Gate | None, _unserved(None)] = None
+    gate: Gate | None = None
     inference: Inference = Inference()
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.01
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -507,6 +547,7 @@ class Config(Section):
         if strangers:
             raise ValueError(f"series.closed_when names {strangers}, no known covariate")
         self._check_alignment()
+        self._check_gate()
         self._check_calendar()
         return self
 
@@ -524,6 +565,19 @@ class Config(Section):
         if refused:
             raise ValueError(f"validation.align: series_end does not go with {refused}")
 
+    def _check_gate(self) -> None:
+        """What the gate keeps takes no part in choosing: both need windows."""
+        windows = self.gate.windows if self.gate else None
+        if windows is None:
+            return
+        needed = self.validation.warmup + windows + 1
+        if self.validation.windows < needed:
+            raise ValueError(
+                f"gate.windows {windows} leaves none of the {self.validation.windows} "
+                f"validation.windows to choose a model by, {self.validation.warmup} of which are "
+                f"warm-up: set validation.windows to at least {needed}, or fewer gate.windows"
+            )
+
     def _check_calendar(self) -> None:
         stores = self.source.stores
         attributes = {n: n for n in stores.attributes} if stores is not None else {}
@@ -533,6 +587,18 @@ class Config(Section):
             raise ValueError(f"calendar: {fault.message}; there is {fault.expected}") from fault
 
     # ------------------------------------------------------------------ derived
+
+    def gated(self) -> Gate:
+        """The gate as it is applied, its windows a number.
+
+        Where the configuration does not say, it keeps 6, or half of the scored windows, rounded
+        down, where these are fewer than twelve.
+        """
+        gate = self.gate or Gate()
+        if gate.windows is not None:
+            return gate
+        scored = self.validation.windows - self.validation.warmup
+        return gate.model_copy(update={"windows": min(GATE_WINDOWS, scored // 2)})
 
     def layout(self) -> Layout:
         """What this configuration adds to the fixed part of the tables."""
