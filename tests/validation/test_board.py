@@ -114,6 +114,15 @@ def test_plain_sentences_say_what_is_real_and_by_which_test() -> None:
     assert "10% below seasonal_naive by WAPE, which may be chance (p = 0.400)" in lucky.headline()
 
 
+def test_it_says_which_windows_the_gate_of_a_deployment_keeps() -> None:
+    assert "no window is left for the gate" in " ".join(result().remarks())
+    some = result(kept=result().cutoffs[-4:])
+    said = " ".join(some.remarks())
+    assert f"deploy chooses by the 5 before: the last 4 cutoffs, from {some.kept[0]} on" in said
+    assert some.as_dict()["kept"] == [day.isoformat() for day in some.cutoffs[-4:]]
+    assert "gate" not in " ".join(result(align="series_end").remarks())
+
+
 def test_the_json_has_them_too() -> None:
     plain = json.loads(json.dumps(result().as_dict()))
     first, _, _, _, base, *_ = plain["leaderboard"]

@@ -33,6 +33,8 @@ class ValidationResult:
         metric: by which they are ordered.
         cutoffs: of the scored windows, ascending.
         warmup: cutoffs of the windows that only feed the calibration.
+        kept: cutoffs, of the scored ones, that the gate of a deployment keeps: they take no part
+            in its choice.
         horizon: periods that each window forecasts.
         failures: model to what went wrong, where its share was filled.
         perfect_foresight: known covariates whose future may be better than was known.
@@ -60,6 +62,7 @@ class ValidationResult:
     audit: Audit
     align: str
     tasks: tuple[Mapping[str, Any], ...] = ()
+    kept: tuple[date, ...] = ()
 
     @property
     def leaking(self) -> tuple[str, ...]:
@@ -76,6 +79,7 @@ class ValidationResult:
             "level": LEVEL,
             "cutoffs": [day.isoformat() for day in self.cutoffs],
             "warmup": [day.isoformat() for day in self.warmup],
+            "kept": [day.isoformat() for day in self.kept],
             "sentences": self.sentences(),
         }
 
@@ -100,6 +104,7 @@ class ValidationResult:
                 "may know of other stores what came later; deploy refuses it"
             )
         told += self._reality()
+        told += self._held_back()
         told += [self._filled(name, why) for name, why in self.failures.items()]
         pretrained = [line.model for line in self.leaderboard if line.pretrained]
         if pretrained:
@@ -143,6 +148,23 @@ class ValidationResult:
         return [
             f"better, worse: a real difference from {self.baseline}; noise: it may be chance "
             f"(exact sign-flip test over {cutoffs} cutoffs{models}, at {LEVEL:.0%})"
+        ]
+
+    def _held_back(self) -> list[str]:
+        """Which windows take no part in the choice of a model."""
+        if self.align == SERIES_END:
+            return []
+        number, first = len(self.kept), len(self.cutoffs) - len(self.kept)
+        if not number:
+            return [
+                "no window is left for the gate of `deploy`: it takes two scored ones at least "
+                "(validation.windows)"
+            ]
+        last = f"last {number} cutoffs" if number > 1 else "last cutoff"
+        others = f"the {first} before" if first > 1 else "the one before"
+        return [
+            f"deploy chooses by {others}: the {last}, from {self.kept[0]} on, "
+            f"{'are' if number > 1 else 'is'} kept for its gate (gate.windows)"
         ]
 
     def _filled(self, model: str, why: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from storecast import runs
+from storecast.backtest.choosing import Split, chosen_by, ranked
 from storecast.backtest.comparison import compared
 from storecast.backtest.ensembles import Outcomes, weighted, with_ensembles
 from storecast.backtest.remaining import Remaining
@@ -139,6 +140,9 @@ def _made(
         "timeless": _timeless(history),
         "pretrained": [recipe.name for recipe in plan.recipes if is_pretrained(recipe)],
         "align": config.validation.align,
+        "cutoffs": [day.isoformat() for day in plan.cutoffs],
+        "warmup": plan.warmup,
+        "step": config.validation.step,
     }
     run.progress("writing to MLflow")
     details["mlflow_run_id"] = run.details["mlflow_run_id"] = recorded(
@@ -265,13 +269,19 @@ def _audited(
     level: Level,
 ) -> Audit:
     """The audit that stands already, or a stronger one that is asked for."""
-    earlier, wanted = Audit.from_dict(details.get("audit")), project.config.validation
+    earlier, config = Audit.from_dict(details.get("audit")), project.config
     # What is aligned by the series' ends leaks across stores, and is never deployed.
     if earlier.covers(level) or plan.shifts is not None:
         return earlier
-    ranking = [line.model for line in leaderboard(scores, wanted.metric, wanted.baseline)]
+    means = chosen_by(scores, config.validation.metric, _split(config, plan).choosing)
+    ranking = ranked(means, config.validation.baseline)
     what = Audited(plan.recipes, plan.baseline, plan.cutoffs, plan.warmup, code_digest())
     return audited(run, project, history, what, level, ranking)
+
+
+def _split(config: Config, plan: Plan) -> Split:
+    """Which of the scored windows choose, and which are kept for the gate."""
+    return Split.of(plan.cutoffs[plan.warmup :], config.gated().windows or 0)
 
 
 def _result(
@@ -301,6 +311,7 @@ def _result(
         metric=metric,
         cutoffs=plan.cutoffs[plan.warmup :],
         warmup=plan.fed,
+        kept=_split(config, plan).kept,
         horizon=config.forecast.horizon,
         failures=dict(details.get("failures", {})),
         perfect_foresight=tuple(details.get("perfect_foresight", ())),
