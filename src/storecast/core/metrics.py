@@ -112,22 +112,9 @@ def score(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl
         ModelError: MODEL_OUTPUT_INVALID where a row to score has no finite forecast: a store
             must not leave the average in silence.
     """
-    quantiles = [quantile_column(q) for q in rules.quantiles]
     by = list(dict.fromkeys(by))
     rows = frame.lazy().with_columns(pl.col("sales").fill_nan(None))
-    known = rows.filter(pl.col("sales").is_not_null())
-    _refuse_holes(known, ["forecast", *quantiles])
-
-    stores = known.with_columns(**_errors(frame, rules))
-    stores = stores.group_by(_unique(by, _STORE), maintain_order=True).agg(
-        pl.col("_abs", "_ql", "_signed", "_actual", "_within", "_open", "_filled").sum(),
-        _mean_abs=pl.col("_abs").mean(),
-        _mean_sq=pl.col("_sq").mean(),
-        _mean_ql=pl.col("_ql").mean(),
-        _rows=pl.len(),
-        _scale=pl.col("scale").cast(pl.Float64).fill_nan(None).first(),
-        _scale_sq=pl.col("scale_sq").cast(pl.Float64).fill_nan(None).first(),
-    )
+    stores = store_sums(frame, rules, by)
     scale_of = pl.when(pl.col("_scale") > 0).then("_scale")
     square_of = pl.when(pl.col("_scale_sq") > 0).then("_scale_sq")
     actual = pl.when(pl.col("_actual").sum() > 0).then(pl.col("_actual").sum())
@@ -162,6 +149,37 @@ def score(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl
         .select(*by, *METRICS, "n_scored", "n_filled", "n_unknown", "n_unscaled", "n_cutoffs")
         .sort(by or ["n_scored"])
         .collect()
+    )
+
+
+def store_sums(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl.LazyFrame:
+    """What each store adds to the metrics of a cutoff: sums and means over its known rows.
+
+    Args:
+        frame: as of ``score``.
+        rules: for its quantiles.
+        by: columns to group by, beside cutoff and store.
+
+    Returns:
+        the columns of ``by``, cutoff, store_id, and: _abs = Σ|y−f|, _signed = Σ(f−y), _actual =
+        Σ|y|, _ql = Σ quantile loss, _within and _open (periods), _filled, _rows, _mean_abs,
+        _mean_sq, _mean_ql, _scale, _scale_sq. One row a group, in the order of the frame.
+
+    Raises:
+        ModelError: MODEL_OUTPUT_INVALID, as ``score``.
+    """
+    rows = frame.lazy().with_columns(pl.col("sales").fill_nan(None))
+    known = rows.filter(pl.col("sales").is_not_null())
+    _refuse_holes(known, ["forecast", *(quantile_column(q) for q in rules.quantiles)])
+    stores = known.with_columns(**_errors(frame, rules))
+    return stores.group_by(_unique(list(by), _STORE), maintain_order=True).agg(
+        pl.col("_abs", "_ql", "_signed", "_actual", "_within", "_open", "_filled").sum(),
+        _mean_abs=pl.col("_abs").mean(),
+        _mean_sq=pl.col("_sq").mean(),
+        _mean_ql=pl.col("_ql").mean(),
+        _rows=pl.len(),
+        _scale=pl.col("scale").cast(pl.Float64).fill_nan(None).first(),
+        _scale_sq=pl.col("scale_sq").cast(pl.Float64).fill_nan(None).first(),
     )
 
 
