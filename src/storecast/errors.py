@@ -168,6 +168,18 @@ class Code(StrEnum):
     REGISTRY_UNREACHABLE = "REGISTRY_UNREACHABLE", "MLflow cannot be reached."
     ARTIFACT_TAMPERED = "ARTIFACT_TAMPERED", "A file of the artefact is not the one packed."
     ARTIFACT_FORMAT_UNKNOWN = "ARTIFACT_FORMAT_UNKNOWN", "The artefact's format is not known."
+    ARTIFACT_FILE_REFUSED = (
+        "ARTIFACT_FILE_REFUSED",
+        "A file of the artefact is of a kind that is never read, such as a pickle.",
+    )
+    ARTIFACT_CODE_MIXED = (
+        "ARTIFACT_CODE_MIXED",
+        "The process runs the storecast that another artefact carries, and not this one's.",
+    )
+    FEATURE_VERSION_UNKNOWN = (
+        "FEATURE_VERSION_UNKNOWN",
+        "The model was fitted on features that this storecast does not make.",
+    )
     INPUT_COLUMN_MISSING = "INPUT_COLUMN_MISSING", "The forecaster's input lacks a column."
     INPUT_INVALID = "INPUT_INVALID", "The forecaster's input breaks its schema."
     HORIZON_TOO_LONG = "HORIZON_TOO_LONG", "The horizon is beyond the packed one."

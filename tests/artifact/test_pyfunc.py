@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -72,46 +71,6 @@ def flat_rows(cutoff: date = CUTOFF) -> pl.DataFrame:
 
 def rows_of(frame: pd.DataFrame) -> pl.DataFrame:
     return pl.from_pandas(frame).cast(dict(output_schema(history().rules)))  # type: ignore[arg-type]
-
-
-def test_nothing_that_is_logged_is_a_pickle(logged: Path) -> None:
-    files = [f for f in logged.rglob("*") if f.is_file()]
-    assert len(files) > 10
-    for file in files:
-        assert file.suffix not in {".pkl", ".pickle", ".joblib", ".pt", ".ckpt"}
-        content = file.read_bytes()
-        for form in (content, inflated(content)):
-            assert not is_pickle(form), file
-            assert b"sklearn" not in form
-            assert b"cloudpickle.cloudpickle" not in form, file
-
-
-def inflated(content: bytes) -> bytes:
-    if content[:2] == b"\x1f\x8b" or content[:1] == b"\x78":
-        return zlib.decompress(content, 47)
-    return b""
-
-
-def is_pickle(content: bytes) -> bool:
-    """Whether the bytes are a pickle from start to end, of any protocol."""
-    import pickletools
-
-    try:
-        for code, _, _ in pickletools.genops(content):
-            if code.name == "STOP":
-                return True
-    except Exception:  # noqa: BLE001 - whatever is no pickle raises in its own way
-        return False
-    return False
-
-
-def test_the_scan_finds_pickles() -> None:
-    import gzip
-    import pickle
-
-    for protocol in range(6):
-        assert is_pickle(pickle.dumps({"a": [1, 2.5, "x"]}, protocol))
-    assert is_pickle(inflated(gzip.compress(pickle.dumps(history().sales))))
 
 
 def test_history_alone_the_packed_tail_and_history_with_future_agree(

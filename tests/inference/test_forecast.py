@@ -194,12 +194,12 @@ def test_without_a_fallback_the_failure_is_the_error(served: Served) -> None:
 
 def test_a_resealed_artefact_is_not_the_registered_one(served: Served) -> None:
     """Whoever changes a file and the manifest with it is found out by the registry's tag."""
-    from storecast.artifact.save import _seal
+    from storecast.artifact.save import seal
 
     project = served()
     (rules,) = (project.root / "mlartifacts").rglob("rules.json")
     rules.write_text(rules.read_text("utf-8").replace('"zero"', '"unknown"'), "utf-8")
-    _seal(rules.parent)
+    seal(rules.parent, {})
     result = forecast(project)
     assert "not the one that was registered" in str(result.failure)
 

@@ -2,50 +2,142 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
 
-from storecast.artifact.save import FORMAT, FRAMES, MANIFEST, digest, files_in
+from storecast.artifact.kinds import KINDS, check_kind
+from storecast.artifact.save import FORMAT, FRAMES, LOADER, MANIFEST, files_in
 from storecast.artifact.unified import UnifiedForecaster
-from storecast.core.features import FEATURE_VERSION
+from storecast.core.features import FEATURE_VERSION, READABLE
 from storecast.core.panel import History, SeriesRules
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, create, restore
 from storecast.models.calibration import Conformal
+from storecast.models.ensemble import KIND as ENSEMBLE
+from storecast.models.ensemble import computed
 
 
-def load(folder: Path) -> UnifiedForecaster:
-    """Read the artefact in ``folder``.
+@dataclass(frozen=True)
+class Packed:
+    """What a folder holds, once all of it is what was packed.
+
+    Attributes:
+        folder: where it lies.
+        digest: the SHA-256 of the manifest.
+        manifest: as JSON has it.
+        files: the bytes that were checked, by name; nothing is read a second time.
+    """
+
+    folder: Path
+    digest: str
+    manifest: Mapping[str, Any]
+    files: Mapping[str, bytes]
+
+
+def load(folder: Path, digest: str | None = None) -> UnifiedForecaster:
+    """Read the artefact in ``folder``. The arguments and errors are as ``opened`` has them.
+
+    Raises:
+        ModelError: FEATURE_VERSION_UNKNOWN where the model was fitted on other features than
+            this storecast makes.
+    """
+    return forecaster_of(opened(folder, digest))
+
+
+def check(folder: Path, digest: str | None = None) -> str:
+    """Compare every file with the manifest, building nothing. Returns the digest.
+
+    The arguments and errors are as ``opened`` has them.
+    """
+    return opened(folder, digest).digest
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe packed in ``folder``, whatever features it is for; no model is built.
+
+    Raises:
+        ModelError: as ``opened``.
+    """
+    return Recipe.from_json(_text(opened(folder), "recipe.json"))
+
+
+def opened(folder: Path, digest: str | None = None) -> Packed:
+    """Read every file once, and make sure that it is the one packed.
+
+    Args:
+        folder: of the artefact.
+        digest: what the manifest's SHA-256 has to be, as the registry has it; None: not known.
 
     Raises:
         ModelError: ARTIFACT_TAMPERED where a file is missing, added or not the one packed;
-            ARTIFACT_FORMAT_UNKNOWN where a newer storecast wrote it, or one with other features.
+            ARTIFACT_FORMAT_UNKNOWN where a newer storecast wrote it; ARTIFACT_FILE_REFUSED where
+            a file is of a kind that is never read.
     """
-    check(folder)
-    recipe = Recipe.from_json(_text(folder, "recipe.json"))
-    if recipe.feature_version != FEATURE_VERSION:
+    written = _read(folder, MANIFEST)
+    found = hashlib.sha256(written).hexdigest()
+    if digest and digest != found:
         raise ModelError(
-            Code.ARTIFACT_FORMAT_UNKNOWN,
-            "the model was fitted on other features than this storecast makes",
-            where=str(folder),
-            expected=f"feature version {FEATURE_VERSION}",
-            found=f"feature version {recipe.feature_version}",
-            next_step="install the storecast that wrote it, or validate and deploy again",
+            Code.ARTIFACT_TAMPERED,
+            "the artefact is not the one that was registered",
+            where=str(folder / MANIFEST),
+            expected=f"digest {digest}",
+            found=f"digest {found}",
+            next_step="promote another version, or `storecast deploy` again",
         )
-    rules = SeriesRules.from_json(_text(folder, "rules.json"))
-    meta = json.loads(_text(folder, "meta.json"))
-    frames: dict[str, Any] = {name: _frame(folder, name) for name in FRAMES}
-    calibration = folder / "conformal.json"
+    manifest = _manifest(folder, written)
+    packed: dict[str, str] = manifest["files"]
+    there = set(files_in(folder))
+    files: dict[str, bytes] = {}
+    for name in sorted(there | set(packed)):
+        if name not in there:
+            raise _tampered(folder, name, "the file is missing")
+        if name not in packed:
+            raise _tampered(folder, name, "the file was added later")
+        if PurePosixPath(name).suffix not in KINDS:
+            check_kind(name, b"")
+        files[name] = _read(folder, name)
+        if hashlib.sha256(files[name]).hexdigest() != packed[name]:
+            raise _tampered(folder, name, "its SHA-256 differs from the manifest's")
+        check_kind(name, files[name])
+    return Packed(folder, found, manifest, files)
+
+
+def check_logged(folder: Path, digest: str | None = None) -> Path:
+    """Check a whole logged model before MLflow runs its loader. Returns the artefact's folder.
+
+    Args:
+        folder: the logged model's, with MLmodel in it.
+        digest: as ``opened`` has it.
+
+    Raises:
+        ModelError: as ``opened``; ARTIFACT_TAMPERED where the loader is not the one logged.
+    """
+    packed = opened(folder / "artifacts" / "forecaster", digest)
+    if hashlib.sha256(_read(folder, LOADER)).hexdigest() != packed.manifest.get("loader"):
+        raise _tampered(folder, LOADER, "its SHA-256 differs from the manifest's")
+    return packed.folder
+
+
+def forecaster_of(packed: Packed) -> UnifiedForecaster:
+    """Build the forecaster. Raises as ``load``."""
+    recipe = Recipe.from_json(_text(packed, "recipe.json"))
+    _check_features(packed, recipe)
+    rules = SeriesRules.from_json(_text(packed, "rules.json"))
+    meta = json.loads(_text(packed, "meta.json"))
+    frames: dict[str, Any] = {name: _frame(packed, name) for name in FRAMES}
     stateless = create(recipe).stateless
     return UnifiedForecaster(
         recipe=recipe,
-        model=None if stateless else restore(recipe, _state(folder)),
-        conformal=Conformal.from_json(_text(folder, "conformal.json"))
-        if calibration.exists()
+        model=None if stateless else restore(recipe, _state(packed)),
+        conformal=Conformal.from_json(_text(packed, "conformal.json"))
+        if "conformal.json" in packed.files
         else None,
         rules=rules,
         tail=History(**frames, through=date.fromisoformat(meta["through"]), rules=rules),
@@ -55,23 +147,36 @@ def load(folder: Path) -> UnifiedForecaster:
     )
 
 
-def recipe_of(folder: Path) -> Recipe:
-    """The recipe packed in ``folder``, whatever features it is for; no model is read.
+def _check_features(packed: Packed, recipe: Recipe) -> None:
+    """Raises FEATURE_VERSION_UNKNOWN, of an ensemble's members too."""
+    members = computed([recipe]) if recipe.kind == ENSEMBLE else ()
+    for made in (recipe, *members):
+        if made.feature_version not in READABLE:
+            raise ModelError(
+                Code.FEATURE_VERSION_UNKNOWN,
+                f"the model {made.name!r} was fitted on features of version "
+                f"{made.feature_version}, and storecast {packed.manifest.get('version')} wrote it",
+                where=str(packed.folder),
+                expected=f"features of version {', '.join(map(str, READABLE))}, which this "
+                f"storecast makes (its own: {FEATURE_VERSION})",
+                found=f"feature version {made.feature_version}",
+                next_step="load it where no storecast is installed, by the one packed in it; "
+                "install the one that wrote it; or validate and deploy again",
+            )
 
-    Raises:
-        ModelError: as ``check``.
-    """
-    check(folder)
-    return Recipe.from_json(_text(folder, "recipe.json"))
 
-
-def check(folder: Path) -> str:
-    """Compare every file with the manifest, reading nothing else. Returns the digest.
-
-    Raises:
-        ModelError: as ``load``.
-    """
-    manifest = _manifest(folder)
+def _manifest(folder: Path, written: bytes) -> dict[str, Any]:
+    try:
+        manifest = json.loads(written)
+    except ValueError as fault:
+        raise _tampered(folder, MANIFEST, "it cannot be read as JSON") from fault
+    whole = (
+        isinstance(manifest, dict)
+        and isinstance(manifest.get("format"), int)
+        and isinstance(manifest.get("files"), dict)
+    )
+    if not whole:
+        raise _tampered(folder, MANIFEST, "it has no format number or no list of files")
     if manifest["format"] != FORMAT:
         raise ModelError(
             Code.ARTIFACT_FORMAT_UNKNOWN,
@@ -81,31 +186,14 @@ def check(folder: Path) -> str:
             found=f"format {manifest['format']}, written by storecast {manifest.get('version')}",
             next_step="install the storecast that wrote it, or deploy again",
         )
-    packed: dict[str, str] = manifest["files"]
-    there = set(files_in(folder))
-    for name in sorted(there | set(packed)):
-        if name not in there:
-            raise _tampered(folder, name, "the file is missing")
-        if name not in packed:
-            raise _tampered(folder, name, "the file was added later")
-        if digest(folder / name) != packed[name]:
-            raise _tampered(folder, name, "its SHA-256 differs from the manifest's")
-    return digest(folder / MANIFEST)
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(_text(folder, MANIFEST))
-    except (OSError, ValueError) as fault:
-        raise _tampered(folder, MANIFEST, "it cannot be read as JSON") from fault
-    whole = (
-        isinstance(manifest, dict)
-        and isinstance(manifest.get("format"), int)
-        and isinstance(manifest.get("files"), dict)
-    )
-    if not whole:
-        raise _tampered(folder, MANIFEST, "it has no format number or no list of files")
     return dict(manifest)
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as fault:
+        raise _tampered(folder, name, f"it cannot be read: {fault.strerror}") from fault
 
 
 def _tampered(folder: Path, name: str, found: str) -> ModelError:
@@ -119,19 +207,20 @@ def _tampered(folder: Path, name: str, found: str) -> ModelError:
     )
 
 
-def _text(folder: Path, name: str) -> str:
-    return (folder / name).read_text(encoding="utf-8")
+def _text(packed: Packed, name: str) -> str:
+    if name not in packed.files:
+        raise _tampered(packed.folder, name, "the file is missing")
+    return packed.files[name].decode("utf-8")
 
 
-def _state(folder: Path) -> dict[str, bytes]:
-    root = folder / "model"
+def _state(packed: Packed) -> dict[str, bytes]:
     return {
-        file.relative_to(root).as_posix(): file.read_bytes()
-        for file in sorted(root.rglob("*"))
-        if file.is_file()
+        name.removeprefix("model/"): content
+        for name, content in packed.files.items()
+        if name.startswith("model/")
     }
 
 
-def _frame(folder: Path, name: str) -> pl.DataFrame | None:
-    file = folder / "history" / f"{name}.parquet"
-    return pl.read_parquet(file) if file.exists() else None
+def _frame(packed: Packed, name: str) -> pl.DataFrame | None:
+    content = packed.files.get(f"history/{name}.parquet")
+    return None if content is None else pl.read_parquet(content)

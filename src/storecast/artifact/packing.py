@@ -3,64 +3,46 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import warnings
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storecast.artifact.load import check
 from storecast.artifact.pyfunc import ARTIFACT, NO_BAR, signature
-from storecast.models.ensemble import computed
+from storecast.artifact.requirements import requirements
+from storecast.artifact.save import LOADER, loader
 
 if TYPE_CHECKING:
     from mlflow.models.model import ModelInfo
 
     from storecast.artifact.unified import UnifiedForecaster
-    from storecast.models.base import Recipe
-
-_LOADER = Path(__file__).with_name("loader.py")
-_NEEDED = ("storecast", "mlflow", "numpy", "pandas", "polars", "pyarrow", "holidays")
-_NEURAL = ("darts", "torch", "pytorch-lightning", "safetensors", "scikit-learn")
-_NEEDED_BY = {
-    "lightgbm": ("lightgbm", "scikit-learn"),
-    "xgboost": ("xgboost", "scikit-learn"),
-    "ets": ("statsforecast",),
-    "theta": ("statsforecast",),
-    "nbeats": _NEURAL,
-    "tft": _NEURAL,
-    "darts": (*_NEURAL, "statsforecast"),
-}
-_ALSO_NAMED = {"xgboost": "xgboost-cpu"}
-"""The same module in another distribution: named where that is the one installed."""
 
 
 def log_model(folder: Path, forecaster: UnifiedForecaster) -> ModelInfo:
-    """Log the artefact in ``folder`` to the active MLflow run."""
+    """Log the artefact in ``folder`` to the active MLflow run.
+
+    The loader is given the artefact's digest as ``model_config``, and checks it before anything
+    is read. Whoever knows it from elsewhere, such as a registry's tag, loads with
+    ``mlflow.pyfunc.load_model(uri, model_config={"digest": …})``.
+    """
     import mlflow.pyfunc
 
     os.environ.setdefault(NO_BAR, "false")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as scratch:
         # MLflow asks for type hints and an example; the signature is declared in full instead.
         warnings.simplefilter("ignore", UserWarning)
+        code = Path(scratch) / LOADER
+        code.write_bytes(loader())
+        if folder.name != ARTIFACT:  # MLflow keeps the folder's name, and the loader looks there
+            folder = Path(shutil.copytree(folder, Path(scratch) / ARTIFACT))
         info: ModelInfo = mlflow.pyfunc.log_model(
             name="model",
-            python_model=str(_LOADER),
+            python_model=str(code),
             artifacts={ARTIFACT: str(folder)},
             signature=signature(forecaster.rules),
-            pip_requirements=_requirements(forecaster.recipe),
+            pip_requirements=requirements(forecaster.recipe),
+            model_config={"digest": check(folder)},
         )
     return info
-
-
-def _requirements(recipe: Recipe) -> list[str]:
-    kinds = [made.kind for made in computed([recipe])]
-    needed = dict.fromkeys((*_NEEDED, *(n for kind in kinds for n in _NEEDED_BY.get(kind, ()))))
-    return [_pinned(name) for name in needed]
-
-
-def _pinned(name: str) -> str:
-    for distribution in (_ALSO_NAMED.get(name, name), name):
-        with suppress(PackageNotFoundError):
-            # without the local part: no index has torch 2.13.0+cpu under that name
-            return f"{distribution}=={version(distribution).partition('+')[0]}"
-    return name

@@ -19,7 +19,7 @@ import polars as pl
 from mlflow.pyfunc.model import PythonModel
 
 from storecast.artifact import flat
-from storecast.artifact.load import check, load
+from storecast.artifact.load import forecaster_of, opened
 from storecast.artifact.unified import UnifiedForecaster, output_schema
 from storecast.errors import Code, InputError, ModelError, StorecastError
 
@@ -42,10 +42,10 @@ class StoreForecaster(PythonModel):
     digest: str
 
     def load_context(self, context: Any) -> None:
-        """Check the manifest, then read the artefact."""
-        folder = Path(context.artifacts[ARTIFACT])
-        self.digest = check(folder)
-        self.forecaster = load(folder)
+        """Check the artefact against its manifest and the digest that was logged; then read it."""
+        known = (getattr(context, "model_config", None) or {}).get("digest")
+        packed = opened(Path(context.artifacts[ARTIFACT]), known)
+        self.digest, self.forecaster = packed.digest, forecaster_of(packed)
 
     # pandas by name: MLflow warns of every other annotation, and of none
     def predict(

@@ -9,8 +9,14 @@ import polars as pl
 
 from storecast.core.calendar import Frequency
 
-FEATURE_VERSION: Final = 1
-"""Part of a recipe: raised with any change of a feature's meaning."""
+FEATURE_VERSION: Final = 2
+"""Part of a recipe: raised with any change of what a model sees, its order and coding included."""
+READABLE: Final = (2,)
+"""Versions whose code is still here: a packed model of another one is refused by its number.
+
+Whoever raises ``FEATURE_VERSION`` either keeps the older code, chosen by the recipe's
+``feature_version``, and adds a golden artefact to the tests, or takes the older number away.
+"""
 
 
 def time_names(frequency: Frequency) -> tuple[str, ...]:
