@@ -32,7 +32,7 @@ def from_serving(new: pl.DataFrame, serving: pl.DataFrame, most: float) -> list[
     both = new.select("store_id", "date", "forecast").join(
         serving.select("store_id", "date", _old="forecast"), on=["store_id", "date"]
     )
-    sums = both.group_by("store_id").agg(
+    sums = both.group_by("store_id", maintain_order=True).agg(
         _moved=(pl.col("forecast") - pl.col("_old")).abs().sum(), _level=pl.col("_old").abs().sum()
     )
     moved, level = float(sums["_moved"].sum()), float(sums["_level"].sum())
@@ -54,7 +54,7 @@ def _stores_shifted(sums: pl.DataFrame, most: float) -> list[Check]:
     beyond = sums.filter(pl.col("_moved") > 2 * most * pl.col("_level"))
     share = beyond.height / sums.height
     passed = share <= STORES_SHIFTED
-    worst = beyond.sort("_moved", descending=True)["store_id"].head(3).to_list()
+    worst = beyond.sort(-pl.col("_moved"), "store_id")["store_id"].head(3).to_list()
     named = f" (most of all {', '.join(worst)})" if worst and not passed else ""
     told = (
         f"{beyond.height:,} of {sums.height:,} stores are shifted by more than {2 * most:.0%}"
