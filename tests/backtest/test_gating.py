@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import polars as pl
@@ -191,11 +192,11 @@ def test_small_segments_are_not_looked_at() -> None:
 
 def test_a_store_counts_in_the_segment_that_it_had_at_each_cutoff() -> None:
     last = pl.col("cutoff") == pl.col("cutoff").max()
-    moved = [
+    champion, challenger = (
         frame.with_columns(region=pl.when(last).then(pl.lit("West")).otherwise("region"))
         for frame in (windows(error=0.3), windows(2, error=[0.3] * 5 + [0.15]))
-    ]
-    judgement = challenge(*moved, RULES, WIDE)
+    )
+    judgement = challenge(champion, challenger, RULES, WIDE)
     assert check(judgement, "segment", "region=West").value == pytest.approx(0.5)
     assert check(judgement, "segment", "region=North").value == pytest.approx(0.0)
 
@@ -272,14 +273,16 @@ def test_a_first_model_must_beat_the_naives_mean() -> None:
 START = date(2025, 3, 1)
 
 
-def ahead(level: float = 100.0, stores: int = 20, days: int = 28, **of: float) -> pl.DataFrame:
+def ahead(
+    level: float = 100.0, stores: int = 20, days: int = 28, of: Mapping[str, float] | None = None
+) -> pl.DataFrame:
     """Forecasts of ``stores`` stores; ``of`` gives single ones another level."""
     return pl.DataFrame(
         [
             (f"s{s:02d}", START + timedelta(days=d), v, v)
             for s in range(stores)
             for d in range(days)
-            for v in [of.get(f"s{s:02d}", level)]
+            for v in [(of or {}).get(f"s{s:02d}", level)]
         ],
         schema=["store_id", "date", "forecast", "forecast_mean"],
         orient="row",
@@ -351,20 +354,20 @@ def test_its_forecasts_stay_near_the_serving_ones(level: float, passed: bool) ->
 
 def test_shifts_up_and_down_do_not_cancel() -> None:
     half = {f"s{s:02d}": 140.0 if s % 2 else 60.0 for s in range(20)}
-    assert check(refreshed(ahead(**half)), "shift").value == pytest.approx(0.4)
+    assert check(refreshed(ahead(of=half)), "shift").value == pytest.approx(0.4)
 
 
 def test_few_stores_may_be_shifted_far_many_may_not() -> None:
     two, three = ({f"s{s:02d}": 151.0 for s in range(n)} for n in (2, 3))
-    assert refreshed(ahead(**two)).passed
-    judgement = refreshed(ahead(**three))
+    assert refreshed(ahead(of=two)).passed
+    judgement = refreshed(ahead(of=three))
     assert judgement.outcome == "refused"
     assert "3 of 20 stores" in judgement.reasons[0]
     assert "s00, s01, s02" in judgement.reasons[0]
 
 
 def test_stores_that_only_one_of_them_forecasts_do_not_count() -> None:
-    judgement = refreshed(ahead(stores=22, s20=9e9, s21=9e9), history=sold(stores=20))
+    judgement = refreshed(ahead(stores=22, of={"s20": 9e9, "s21": 9e9}), history=sold(stores=20))
     assert judgement.passed
 
 
