@@ -43,8 +43,6 @@ def test_every_command_of_the_surface_exists() -> None:
     ("arguments", "named"),
     [
         (["monitor"], "monitor"),
-        (["models", "promote", "1"], "models promote"),
-        (["models", "rollback"], "models rollback"),
         (["forecast", "--input", "x.csv"], "--input"),
     ],
 )

@@ -342,3 +342,21 @@ def test_a_fault_names_keys_of_the_file_and_nothing_of_the_library() -> None:
     message = refused(raw).message
     for word in ("LoadLog", "constrained", "tuple", "instance", "function"):
         assert word not in message, message
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("forecaster", "main.storecast.forecaster"),
+        ("ml.forecaster", "main.ml.forecaster"),
+        ("prod.ml.lojas-br", "prod.ml.lojas-br"),
+    ],
+)
+def test_a_model_s_name_has_three_levels_on_every_platform(given: str, name: str) -> None:
+    assert parse_config({**MINIMAL, "mlflow": {"model_name": given}}).model_name() == name
+
+
+@pytest.mark.parametrize("given", ["a.b.c.d", "a..c", "", "a b", "a/b", "models:/a", ".a"])
+def test_a_model_s_name_that_no_registry_takes_is_refused(given: str) -> None:
+    error = refused({**MINIMAL, "mlflow": {"model_name": given}})
+    assert (error.code, "mlflow.model_name" in error.message) == (Code.CONFIG_INVALID, True)

@@ -63,7 +63,7 @@ def test_versions_come_newest_first_with_their_aliases(
     champion = versions.champion()
     assert champion == versions.version() == versions.version("champion") == versions.version("2")
     assert isinstance(champion, ModelVersion)
-    assert versions.show()["model"] == "b"
+    assert versions.version().tags["model"] == "b"
 
 
 def test_a_champion_moves_and_is_read_back(versions: Registry, logged: tuple[str, str]) -> None:

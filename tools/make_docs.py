@@ -261,7 +261,8 @@ _MEANING = {
     "mlflow.tracking_uri": "Where runs are tracked; null: `mlflow.db` in the project folder.",
     "mlflow.registry_uri": "Where models are registered; null: as above.",
     "mlflow.experiment": "Name of the experiment; null: the project's.",
-    "mlflow.model_name": "Name of the registered model; null: `catalog.schema.project`.",
+    "mlflow.model_name": "Name of the registered model, of three levels; those left out are "
+    "`catalog` and `schema`. Null: `catalog.schema.project`.",
 }
 
 

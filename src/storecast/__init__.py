@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from storecast.errors import StorecastError
     from storecast.inference.step import forecast
     from storecast.ingestion.step import ingest
+    from storecast.lineage.tracing import trace
     from storecast.pipeline import run
     from storecast.project import Project, load
+    from storecast.promotion.step import promote, rollback
     from storecast.reporting.step import report
     from storecast.validation.step import validate
 
@@ -26,8 +28,11 @@ _HOMES = {
     "forecast": "storecast.inference.step",
     "ingest": "storecast.ingestion.step",
     "load": "storecast.project",
+    "promote": "storecast.promotion.step",
     "report": "storecast.reporting.step",
+    "rollback": "storecast.promotion.step",
     "run": "storecast.pipeline",
+    "trace": "storecast.lineage.tracing",
     "validate": "storecast.validation.step",
 }
 
@@ -40,8 +45,11 @@ __all__ = [
     "forecast",
     "ingest",
     "load",
+    "promote",
     "report",
+    "rollback",
     "run",
+    "trace",
     "validate",
 ]
 

@@ -307,48 +307,73 @@ def _say_next(settings: Settings) -> None:
 
 @cli.group("models", cls=_Group)
 def _models() -> None:
-    """The registry: list, show; promote and rollback are not served yet."""
+    """The registry: list, show, promote, rollback."""
 
 
 @_command(_models, "list")
 def _models_list(settings: Settings) -> Any:
-    """Every registered version and its aliases."""
+    """Every registered version, newest first, with its aliases and what the gate said."""
     from storecast import registry
 
-    versions = registry.of(settings.load()).versions()
-    for v in versions:
-        aliases = ", ".join(v["aliases"])
-        settings.say(
-            f"{v['version']:>4}  {v['created_at']}  {v['tags'].get('model', '')}  {aliases}"
-        )
-    if not versions:
+    versions = registry.of(settings.load())
+    listed = versions.versions()
+    if listed:
+        settings.say(readable(registry.table(listed)))
+    else:
         settings.say("no version is registered yet: storecast deploy")
-    return {"versions": versions}, 0
+    return {"model_name": versions.name, "versions": listed}, 0
 
 
 @_command(_models, "show")
 @click.argument("version", required=False)
-def _models_show(settings: Settings, version: str | None) -> Any:
-    """One version (default: Champion): what it is and where it comes from."""
-    from storecast import registry
+@click.option("--forecast", "forecast_id", metavar="FORECAST_ID",
+              help="The version behind a forecast, and the forecast's own run.")  # fmt: skip
+def _models_show(settings: Settings, version: str | None, forecast_id: str | None) -> Any:
+    """One version (a number or an alias; default: Champion) and everything that it comes from."""
+    import storecast
+    from storecast.lineage.wording import lines
 
-    shown = registry.of(settings.load()).show(version)
-    for key, value in shown.items():
-        settings.say(f"{key}: {value}")
-    return shown, 0
+    if version is not None and forecast_id is not None:
+        raise ConfigurationError(Code.USAGE, "VERSION and --forecast exclude each other")
+    lineage = storecast.trace(settings.load(), version, forecast_id=forecast_id)
+    for line in lines(lineage):
+        settings.say(line)
+    return lineage.as_dict(), 0
+
+
+_WHY = (
+    click.option("--force", is_flag=True, help="Do it whatever speaks against it."),
+    click.option("--reason", metavar="TEXT", help="Why; kept in the table runs."),
+)
+
+
+def _with_why(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in _WHY:
+        function = option(function)
+    return function
 
 
 @_command(_models, "promote")
 @click.argument("version")
-def _models_promote(settings: Settings, version: str) -> Any:  # noqa: ARG001
-    """Not served yet: move Champion to a version."""
-    raise NotServedError.of("models promote")
+@_with_why
+def _models_promote(settings: Settings, version: str, force: bool, reason: str | None) -> Any:
+    """Move Champion to a version (a number or an alias)."""
+    import storecast
+
+    result = storecast.promote(settings.load(), version, force=force, reason=reason)
+    _say_result(settings, "promote", result)
+    return result.as_dict(), 0
 
 
 @_command(_models, "rollback")
-def _models_rollback(settings: Settings) -> Any:  # noqa: ARG001
-    """Not served yet: give Champion back to the version before."""
-    raise NotServedError.of("models rollback")
+@_with_why
+def _models_rollback(settings: Settings, force: bool, reason: str | None) -> Any:
+    """Give Champion back to the version that had it before."""
+    import storecast
+
+    result = storecast.rollback(settings.load(), force=force, reason=reason)
+    _say_result(settings, "rollback", result)
+    return result.as_dict(), 0
 
 
 @cli.group("tables", cls=_Group)

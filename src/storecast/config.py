@@ -485,13 +485,17 @@ class Tables(Section):
     retention_days: Annotated[int, Field(ge=7)] = 400
 
 
+MODEL_NAME = r"^[^\s./:\\]+(\.[^\s./:\\]+){0,2}$"
+"""One to three levels: model, schema.model, catalog.schema.model."""
+
+
 class MLflowSettings(Section):
     """Where MLflow stands; null: in the project folder."""
 
     tracking_uri: Text | None = None
     registry_uri: Text | None = None
     experiment: Text | None = None
-    model_name: Text | None = None
+    model_name: Annotated[str, Field(pattern=MODEL_NAME)] | None = None
 
 
 class Config(Section):
@@ -688,8 +692,13 @@ class Config(Section):
         )
 
     def model_name(self) -> str:
-        """The registered model's three-level name."""
-        return self.mlflow.model_name or f"{self.catalog}.{self.schema_}.{self.project}"
+        """The registered model's name, of three levels on every platform.
+
+        ``mlflow.model_name``, or else ``project``; the levels that it leaves out are ``catalog``
+        and ``schema``.
+        """
+        given = (self.mlflow.model_name or self.project).split(".")
+        return ".".join([*(self.catalog, self.schema_)[: 3 - len(given)], *given])
 
     def plain(self) -> dict[str, Any]:
         """Every key as JSON has it, defaults filled in, without the password."""

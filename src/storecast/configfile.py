@@ -190,6 +190,7 @@ _PATTERNS = {
     "project": "a name of letters, digits, - and _ that begins with a letter",
     "catalog": "a name of letters, digits and _",
     "schema": "a name of letters, digits and _",
+    "mlflow.model_name": "model, schema.model or catalog.schema.model, without spaces, / : or \\",
 }
 
 

@@ -157,6 +157,15 @@ class Code(StrEnum):
         "BENCHMARK_ALIGNMENT",
         "The validation is a benchmark (align: series_end), on which nothing can be deployed.",
     )
+    GATE_REFUSED = (
+        "GATE_REFUSED",
+        "The promotion gate refused the version: a check failed. The champion serves on.",
+    )
+    GATE_NOT_ENOUGH_EVIDENCE = (
+        "GATE_NOT_ENOUGH_EVIDENCE",
+        "The promotion gate cannot tell whether the version is good enough. The champion serves "
+        "on.",
+    )
 
     # artefact, registry, forecast
     NO_CHAMPION = "NO_CHAMPION", "No model version carries the alias Champion."
@@ -164,8 +173,14 @@ class Code(StrEnum):
         "NO_PREVIOUS_CHAMPION",
         "There is no earlier champion to go back to: none was, or a rollback has been there.",
     )
+    VERSION_UNFIT = (
+        "VERSION_UNFIT",
+        "The version to promote was refused by the gate or the leak audit, is damaged, or is for "
+        "another frequency, horizon or other columns.",
+    )
     ALIAS_NOT_SET = "ALIAS_NOT_SET", "The registry did not keep the alias that was written."
     REGISTRY_UNREACHABLE = "REGISTRY_UNREACHABLE", "MLflow cannot be reached."
+    REGISTRY_DENIED = "REGISTRY_DENIED", "MLflow does not let this user do that."
     ARTIFACT_TAMPERED = "ARTIFACT_TAMPERED", "A file of the artefact is not the one packed."
     ARTIFACT_FORMAT_UNKNOWN = "ARTIFACT_FORMAT_UNKNOWN", "The artefact's format is not known."
     ARTIFACT_FILE_REFUSED = (
@@ -184,8 +199,17 @@ class Code(StrEnum):
     INPUT_INVALID = "INPUT_INVALID", "The forecaster's input breaks its schema."
     HORIZON_TOO_LONG = "HORIZON_TOO_LONG", "The horizon is beyond the packed one."
     CUTOFF_INVALID = "CUTOFF_INVALID", "The cutoff is not a complete period of the history."
+    FUTURE_ROWS_FILLED = (
+        "FUTURE_ROWS_FILLED",
+        "Future rows were given for some periods of the horizon and missing for others.",
+    )
+    FUTURE_ROWS_IGNORED = (
+        "FUTURE_ROWS_IGNORED",
+        "Future rows lie beyond the horizon, or are of a closed store.",
+    )
     FORECAST_FAILED = "FORECAST_FAILED", "The champion could not forecast."
     FORECAST_FELL_BACK = "FORECAST_FELL_BACK", "The forecast came from a fallback (--strict)."
+    FORECAST_UNKNOWN = "FORECAST_UNKNOWN", "No forecast has that id."
     NOTHING_TO_REPORT = "NOTHING_TO_REPORT", "There is no forecast or validation to report."
 
 

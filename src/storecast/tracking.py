@@ -192,7 +192,7 @@ class Tracking:
 
 @contextmanager
 def reaching(place: str) -> Iterator[None]:
-    """Translate what MLflow and its database raise into REGISTRY_UNREACHABLE."""
+    """Translate what MLflow and its database raise: REGISTRY_UNREACHABLE, REGISTRY_DENIED."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -201,6 +201,13 @@ def reaching(place: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as fault:
         lines = str(fault).splitlines() or [type(fault).__name__]
+        if getattr(fault, "error_code", None) == "PERMISSION_DENIED":
+            raise RegistryError(
+                Code.REGISTRY_DENIED,
+                f"MLflow refused it to this user: {_without_secrets(lines[0])}",
+                where=_without_secrets(place),
+                next_step="ask the model's owner: on Unity Catalog nobody else may set an alias",
+            ) from fault
         raise RegistryError(
             Code.REGISTRY_UNREACHABLE,
             f"MLflow could not be read or written: {_without_secrets(lines[0])}",

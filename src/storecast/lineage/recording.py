@@ -30,10 +30,11 @@ def of_deployment(run: Run, project: Project) -> dict[str, str]:
         and, where the package was installed from a repository, code_commit.
     """
     ingestion = runs.newest(project, "ingest")
+    learnt_from = {n: v for n, v in run.tables_read.items() if not n.startswith("backtest_")}
     told = {
         "deployed_by": operator(),
         "deployed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "data_versions": json.dumps(run.tables_read, sort_keys=True),
+        "data_versions": json.dumps(learnt_from, sort_keys=True),
         "ingest_run_id": str(ingestion["run_id"]) if ingestion is not None else "",
         "config_hash": project.config.hash(),
     }

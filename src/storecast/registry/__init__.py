@@ -8,7 +8,7 @@ from storecast.registry.aliases import (
     Move,
     normalised,
 )
-from storecast.registry.versions import ModelVersion, Registry, no_champion, of
+from storecast.registry.versions import ModelVersion, Registry, no_champion, of, table
 
 __all__ = [
     "CHALLENGER",
@@ -21,4 +21,5 @@ __all__ = [
     "no_champion",
     "normalised",
     "of",
+    "table",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from storecast.errors import Code, ModelError, RegistryError
 from storecast.registry.aliases import (
@@ -97,11 +99,6 @@ class Registry:
             next_step="storecast models list",
         )
 
-    def show(self, number: str | None = None) -> dict[str, Any]:
-        """What a version is and where it comes from, as plain values; raises as ``version``."""
-        shown = self.version(number).as_dict()
-        return {**{k: v for k, v in shown.items() if k != "tags"}, **shown["tags"]}
-
     def champion(self) -> ModelVersion | None:
         """The version that carries the alias Champion, if one does."""
         aliases = self.aliases.all()
@@ -149,7 +146,7 @@ class Registry:
             made = client.create_model_version(
                 self.name, source, run_id=mlflow_run_id, tags=dict(tags)
             )
-        return _version(made, {})
+        return _version(made, self.name, {})
 
     def tag(self, number: str, tags: Mapping[str, str]) -> None:
         """Add tags to a version, or give them other values.
@@ -209,7 +206,8 @@ class Registry:
     def _got(self, number: str, aliases: Mapping[str, str]) -> ModelVersion:
         """One version with its tags, which Unity Catalog's search leaves out."""
         with reaching(self._tracking.registry):
-            return _version(self._client.get_model_version(self.name, number), aliases)
+            found = self._client.get_model_version(self.name, number)
+            return _version(found, self.name, aliases)
 
 
 def of(project: Project) -> Registry:
@@ -219,6 +217,25 @@ def of(project: Project) -> Registry:
         RegistryError: REGISTRY_UNREACHABLE.
     """
     return Registry(Tracking.of(project), project.config.model_name())
+
+
+def table(versions: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Versions, as ``Registry.versions`` gives them, side by side for people."""
+    return pl.DataFrame(
+        [
+            {
+                "version": v["version"],
+                "aliases": ", ".join(v["aliases"]),
+                "model": v["tags"].get("model", ""),
+                "cutoff": v["tags"].get("cutoff", ""),
+                "gate": v["tags"].get("gate", ""),
+                "audit": v["tags"].get("audit", ""),
+                "deployed_at": v["tags"].get("deployed_at", v["created_at"]),
+                "deployed_by": v["tags"].get("deployed_by", ""),
+            }
+            for v in versions
+        ]
+    )
 
 
 def no_champion(name: str) -> RegistryError:
@@ -233,10 +250,11 @@ def no_champion(name: str) -> RegistryError:
     )
 
 
-def _version(found: Any, aliases: Mapping[str, str]) -> ModelVersion:
+def _version(found: Any, name: str, aliases: Mapping[str, str]) -> ModelVersion:
+    """``name`` as the configuration spells it: Unity Catalog answers in lower case."""
     number = str(found.version)
     return ModelVersion(
-        name=found.name,
+        name=name,
         number=number,
         created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
         mlflow_run_id=found.run_id or None,
