@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from storecast.artifact import flat
+from storecast.artifact.checking import checked
 from storecast.artifact.packing import log_model
 from storecast.artifact.pyfunc import as_pandas, empty_input
 from storecast.artifact.save import save
@@ -167,10 +168,10 @@ def test_a_date_that_is_no_label_is_refused() -> None:
 
     weekly = history(frequency=Frequency("W-SUN"), known={}, closed_when={}, realised=()).rules
     rows = pl.DataFrame({"store_id": ["a"], "date": [date(2021, 1, 6)], "sales": [1.0]})
-    from storecast.artifact.pyfunc import as_polars
+    from storecast.artifact.reading import as_polars
 
     with pytest.raises(InputError, match="row 1: date is not a label") as refused:
-        flat.checked(as_polars(as_pandas(rows), weekly), weekly)
+        checked(as_polars(as_pandas(rows), weekly), weekly)
     assert refused.value.expected == "2021-01-10"
 
 

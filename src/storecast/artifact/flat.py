@@ -1,20 +1,21 @@
 """The flat frame: one row a store and period, the form in which histories reach the artefact.
 
 store_id, date (the period's label), sales, realised covariates, known covariates, attributes,
-opened_on, closed_on. Rows after the cutoff are future rows: of them only the known covariates
-count.
+opened_on, closed_on. Only the first three are required. Rows after the cutoff are future rows: of
+them only the known covariates count, and what they say of the store.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from storecast.core.panel import History
-from storecast.core.window import Window
+from storecast.core.panel import History, lifetimes
+from storecast.core.window import Window, attributes_at
 from storecast.errors import Code, InputError
 
 if TYPE_CHECKING:
@@ -58,59 +59,52 @@ def invalid(row: int, message: str, expected: str, found: str) -> InputError:
     )
 
 
-def checked(rows: pl.DataFrame, rules: SeriesRules) -> pl.DataFrame:
-    """The rows as they are, once nothing is wrong with them.
-
-    Raises:
-        InputError: INPUT_INVALID for a null key, a date that is no period's label, a store and
-            date that occur twice, an infinite number.
-    """
-    for name in ("store_id", "date"):
-        for row in rows[name].is_null().arg_true():
-            raise invalid(row, f"{name} is null", f"a {name} in every row", "null")
-    for row in (rows["store_id"].str.len_bytes() == 0).arg_true():
-        raise invalid(row, "store_id is empty", "a store_id in every row", "''")
-    frequency = rules.frequency
-    days = rows["date"].unique()
-    labels = [frequency.label(frequency.ordinal(day)) for day in days]
-    strange = days.filter(days != pl.Series(labels, dtype=pl.Date))
-    for row in rows["date"].is_in(strange.implode()).arg_true():
-        day = rows["date"][row]
-        label = frequency.label(frequency.ordinal(day))
-        raise invalid(
-            row, f"date is not a label of frequency {frequency.code}", f"{label}", f"{day}"
-        )
-    first = rows.select(pl.struct("store_id", "date").is_first_distinct()).to_series()
-    for row in (~first).arg_true():
-        store, day = rows["store_id"][row], rows["date"][row]
-        raise invalid(
-            row, "store and date occur before", "one row a store and date", f"{store!r}, {day}"
-        )
-    for column in columns(rules):
-        if column.kind == "number":
-            for row in rows[column.name].is_infinite().fill_null(value=False).arg_true():
-                raise invalid(
-                    row,
-                    f"{column.name} is infinite",
-                    "a finite number",
-                    str(rows[column.name][row]),
-                )
-    return rows
+def column_missing(name: str, rules: SeriesRules, found: Iterable[str]) -> InputError:
+    """INPUT_COLUMN_MISSING for a required column."""
+    return InputError(
+        Code.INPUT_COLUMN_MISSING,
+        f"the input has no column {name}",
+        where=name,
+        expected=", ".join(c.name for c in columns(rules) if c.required),
+        found=", ".join(found),
+    )
 
 
-def history(rows: pl.DataFrame, rules: SeriesRules, cutoff: date | None) -> History:
+def history(
+    rows: pl.DataFrame, rules: SeriesRules, cutoff: date | None, packed: History | None = None
+) -> History:
     """The history that checked flat rows tell, complete through ``cutoff``.
 
+    A store without a sale by the cutoff and without an opening date counts as opened in the
+    cutoff's period. Of columns that the rows do not have, ``packed`` tells the stores and periods
+    that it knows; a closing that later sales contradict is not one.
+
     Args:
-        rows: at least one.
+        rows: at least one; optional columns may be absent.
         rules: what a series is.
         cutoff: last day of the newest period to use; None: of the last period with sales.
+        packed: what the artefact was packed with; None: what is absent is null.
 
     Raises:
-        InputError: CUTOFF_INVALID where no row has sales, or the rows end before the cutoff.
+        InputError: CUTOFF_INVALID where no row has sales by the cutoff, or the rows end before it.
     """
-    frequency = rules.frequency
     sold = rows.filter(pl.col("sales").is_not_null())
+    cutoff = _cutoff(rows, sold, rules, cutoff)
+    sold = sold.filter(pl.col("date") <= cutoff_label(rules, cutoff))
+    return History(
+        sales=_sales(sold, rules, packed),
+        stores=_stores(rows, sold, rules, cutoff, packed),
+        store_versions=None,
+        **_covariates(rows, rules, packed),
+        through=cutoff,
+        rules=rules,
+    )
+
+
+def _cutoff(
+    rows: pl.DataFrame, sold: pl.DataFrame, rules: SeriesRules, cutoff: date | None
+) -> date:
+    frequency = rules.frequency
     if cutoff is None:
         if sold.is_empty():
             raise InputError(
@@ -119,62 +113,137 @@ def history(rows: pl.DataFrame, rules: SeriesRules, cutoff: date | None) -> Hist
                 expected="rows with sales, or the parameter cutoff",
                 found=f"{rows.height} rows without sales",
             )
-        cutoff = frequency.last_day(frequency.ordinal(_newest(sold)))
+        return frequency.last_day(frequency.ordinal(_day(sold["date"].max())))
     last = cutoff_label(rules, cutoff)
-    if _newest(rows) < last:
+    newest = _day(rows["date"].max())
+    if newest < last:
         raise InputError(
             Code.CUTOFF_INVALID,
             "the history ends before the cutoff",
+            where="cutoff",
             expected=f"rows up to {last}",
-            found=f"the last row is of {_newest(rows)}",
+            found=f"the last row is of {newest}",
         )
-    return History(
-        sales=sold.filter(pl.col("date") <= last)
-        .select("store_id", "date", "sales", *rules.realised)
-        .sort("store_id", "date"),
-        stores=_stores(rows, rules, cutoff),
-        store_versions=None,
-        covariates=rows.select("store_id", "date", *rules.known)
-        .filter(pl.any_horizontal(pl.col(*rules.known).is_not_null()))
-        .sort("store_id", "date")
-        if rules.known
+    if sold.is_empty() or _day(sold["date"].min()) > last:
+        raise InputError(
+            Code.CUTOFF_INVALID,
+            "no row at or before the cutoff has sales",
+            where="cutoff",
+            expected="a cutoff at or after the first sale",
+            found=str(cutoff),
+        )
+    return cutoff
+
+
+def _sales(sold: pl.DataFrame, rules: SeriesRules, packed: History | None) -> pl.DataFrame:
+    keys = ["store_id", "date"]
+    absent = [name for name in rules.realised if name not in sold.columns]
+    told = [name for name in absent if packed is not None and name in packed.sales.columns]
+    if packed is not None and told:
+        sold = sold.join(packed.sales.select(*keys, *told), on=keys, how="left")
+    nothing = (pl.lit(None, pl.Float64).alias(name) for name in absent if name not in told)
+    return sold.with_columns(*nothing).select(*keys, "sales", *rules.realised).sort(keys)
+
+
+def _day(value: Any) -> date:
+    assert isinstance(value, date)  # noqa: S101 - of at least one row, none of them null
+    return value
+
+
+def _covariates(
+    rows: pl.DataFrame, rules: SeriesRules, packed: History | None
+) -> dict[str, pl.DataFrame | None]:
+    """The known covariates: the columns that the rows have, and of the others the packed ones."""
+    keys = ["store_id", "date"]
+    own = [name for name in rules.known if name in rows.columns]
+    absent = [name for name in rules.known if name not in rows.columns]
+    tables: dict[str, pl.DataFrame | None] = {
+        "covariates": rows.select(*keys, *own)
+        .filter(pl.any_horizontal(pl.col(*own).is_not_null()))
+        .sort(keys)
+        if own
         else None,
-        covariates_by_date=None,
-        covariate_versions=None,
-        through=cutoff,
-        rules=rules,
+        **{
+            name: _part(getattr(packed, name, None), absent)
+            for name in ("covariates_by_date", "covariate_versions")
+        },
+    }
+    by_store, given = _part(getattr(packed, "covariates", None), absent), tables["covariates"]
+    if by_store is not None:
+        tables["covariates"] = (
+            by_store
+            if given is None
+            else given.join(by_store, on=keys, how="full", coalesce=True).sort(keys)
+        )
+    return tables
+
+
+def _part(table: pl.DataFrame | None, names: Iterable[str]) -> pl.DataFrame | None:
+    """Of a table of covariates its keys and those of the names that it has; None without any."""
+    if table is None:
+        return None
+    there = [name for name in names if name in table.columns]
+    keys = [name for name in ("store_id", "date", "known_at") if name in table.columns]
+    return table.select(*keys, *there) if there else None
+
+
+def _stores(
+    rows: pl.DataFrame,
+    sold: pl.DataFrame,
+    rules: SeriesRules,
+    cutoff: date,
+    packed: History | None,
+) -> pl.DataFrame:
+    """One row a store, each attribute as the newest row that has it says."""
+    names = ("opened_on", "closed_on", *rules.attributes)
+    given = [name for name in names if name in rows.columns]
+    stores = (
+        rows.select("store_id", "date", *given)
+        .sort("store_id", "date")
+        .group_by("store_id", maintain_order=True)
+        .agg(pl.col(name).drop_nulls().last() for name in given)
+        .join(
+            sold.group_by("store_id").agg(
+                _last_sale=pl.col("date").filter(pl.col("sales") != 0).max(), _sold=pl.lit(1)
+            ),
+            on="store_id",
+            how="left",
+            maintain_order="left",
+        )
+    )
+    stores = _completed(stores, [n for n in names if n not in given], cutoff, packed)
+    newborn = rules.frequency.first_day(rules.frequency.complete(cutoff))
+    nothing = pl.col("opened_on").is_null() & pl.col("_sold").is_null()
+    return stores.select(
+        "store_id",
+        pl.when(nothing).then(pl.lit(newborn)).otherwise("opened_on").alias("opened_on"),
+        "closed_on",
+        *rules.attributes,
     )
 
 
-def _newest(rows: pl.DataFrame) -> date:
-    newest = rows["date"].max()
-    assert isinstance(newest, date)  # noqa: S101 - the caller gives at least one row
-    return newest
-
-
-def _stores(rows: pl.DataFrame, rules: SeriesRules, cutoff: date) -> pl.DataFrame:
-    """One row a store, each attribute as the newest row that has it says.
-
-    A store of which there are future rows alone counts as opened in the cutoff's period.
-    """
-    frequency = rules.frequency
-    names = ("opened_on", "closed_on", *rules.attributes)
-    newborn = frequency.first_day(frequency.complete(cutoff))
-    return (
-        rows.sort("store_id", "date")
-        .group_by("store_id", maintain_order=True)
-        .agg(
-            *(pl.col(name).drop_nulls().last() for name in names),
-            first_row=pl.col("date").min(),
+def _completed(
+    stores: pl.DataFrame,
+    absent: Sequence[str],
+    cutoff: date,
+    packed: History | None,
+) -> pl.DataFrame:
+    """``stores`` with the absent columns, as far as the packed tables know the stores."""
+    types = {"opened_on": pl.Date, "closed_on": pl.Date}
+    if packed is None or not absent:
+        return stores.with_columns(
+            pl.lit(None, types.get(name, pl.String)).alias(name) for name in absent
         )
-        .with_columns(
-            opened_on=pl.when(
-                pl.col("opened_on").is_null() & (pl.col("first_row") > cutoff_label(rules, cutoff))
-            )
-            .then(pl.lit(newborn))
-            .otherwise(pl.col("opened_on"))
-        )
-        .drop("first_row")
+    told = attributes_at(packed, stores["store_id"], cutoff)
+    dates = stores.select("store_id").join(
+        lifetimes(packed.stores), on="store_id", how="left", maintain_order="left"
+    )
+    stores = stores.with_columns(dates[name] if name in types else told[name] for name in absent)
+    if "closed_on" not in absent:
+        return stores
+    open_again = (pl.col("_last_sale") > pl.col("closed_on")).fill_null(value=False)
+    return stores.with_columns(
+        closed_on=pl.when(open_again).then(None).otherwise(pl.col("closed_on"))
     )
 
 

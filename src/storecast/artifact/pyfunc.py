@@ -19,7 +19,9 @@ import polars as pl
 from mlflow.pyfunc.model import PythonModel
 
 from storecast.artifact import flat
+from storecast.artifact.future import Noted
 from storecast.artifact.load import forecaster_of, opened
+from storecast.artifact.reading import as_polars
 from storecast.artifact.unified import UnifiedForecaster, output_schema
 from storecast.errors import Code, InputError, ModelError, StorecastError
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ARTIFACT = "forecaster"
+EMPTY = "empty"
 NO_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 """MLflow draws a bar on standard error for each artefact unless this says false."""
 
@@ -61,13 +64,16 @@ class StoreForecaster(PythonModel):
             model_input: pandas frame with store_id, date, sales and, as far as there are any,
                 realised and known covariates, attributes, opened_on, closed_on. Rows after the
                 cutoff are future rows: their sales are not read. No row at all stands for the
-                packed history.
-            params: cutoff (ISO date; empty: the end of the history), horizon (periods),
-                on_error: ``raise``, or ``empty`` for a zero-row frame of the same schema.
+                packed history. Columns of other names are left out, as MLflow does.
+            params: cutoff (ISO date; empty: the end of the history), horizon (periods; None or
+                absent: the packed one), on_error: ``raise``, or ``empty`` for a zero-row frame
+                of the same schema.
 
         Returns:
             One row a store and period: store_id, date, cutoff, step, forecast, forecast_mean,
-            the quantiles, basis (model, cold_start or closed).
+            the quantiles, basis (model, cold_start or closed). Its ``attrs["storecast"]`` tell
+            what was filled, ignored or taken from the packed tables, and the error where the
+            frame is empty for one.
 
         Raises:
             InputError: INPUT_COLUMN_MISSING, INPUT_INVALID with the row, CUTOFF_INVALID,
@@ -77,32 +83,53 @@ class StoreForecaster(PythonModel):
         given = dict(params or {})
         try:
             with _coded():
-                frame = self._forecast(model_input, given)
+                frame, noted = self._forecast(model_input, given)
         except StorecastError as fault:
-            if given.get("on_error") != "empty":
+            if given.get("on_error") != EMPTY:
                 raise
             log.error("forecast is empty: %s: %s", fault.code.value, fault.message)  # noqa: TRY400
-            frame = pl.DataFrame(schema=output_schema(self.forecaster.rules))
-        return as_pandas(frame)
+            return self.empty(fault)
+        _tell(noted)
+        answer = as_pandas(frame)
+        answer.attrs["storecast"] = noted.as_dict()
+        return answer
 
-    def _forecast(self, model_input: Any, params: dict[str, Any]) -> pl.DataFrame:
+    def empty(self, fault: StorecastError | None = None) -> pd.DataFrame:
+        """The typed frame without rows that stands for a forecast that failed."""
+        frame = as_pandas(pl.DataFrame(schema=output_schema(self.forecaster.rules)))
+        if fault is not None:
+            frame.attrs["storecast"] = {"error": fault.as_dict()}
+        return frame
+
+    def _forecast(self, model_input: Any, params: dict[str, Any]) -> tuple[pl.DataFrame, Noted]:
         rules = self.forecaster.rules
-        if params.get("on_error", "raise") not in ("raise", "empty"):
-            raise InputError(
-                Code.INPUT_INVALID,
-                "the parameter on_error is neither raise nor empty",
-                where="params",
-                expected="raise or empty",
-                found=repr(params["on_error"]),
-            )
-        rows = flat.checked(as_polars(model_input, rules), rules)
-        cutoff = _day(params.get("cutoff") or None)
-        horizon = params.get("horizon")
-        horizon = rules.horizon if horizon is None else int(horizon)
-        if rows.is_empty():
-            return self.forecaster.forecast(cutoff=cutoff, horizon=horizon)
-        history = flat.history(rows, rules, cutoff)
-        return self.forecaster.forecast(history, cutoff=cutoff, horizon=horizon)
+        on_error = params.get("on_error", "raise")
+        if on_error not in ("raise", EMPTY):
+            raise _wrong("on_error", "raise or empty", on_error)
+        cutoff, horizon = _day(params.get("cutoff") or None), _whole(params.get("horizon"))
+        nothing = isinstance(model_input, pd.DataFrame) and not len(model_input)
+        rows = pl.DataFrame() if nothing else as_polars(model_input, rules)
+        return self.forecaster.answer(rows, cutoff=cutoff, horizon=horizon)
+
+
+def _tell(noted: Noted) -> None:
+    """Log what was made of the future rows."""
+    if noted.filled:
+        shown = ", ".join(f"{store!r}: {n}" for store, n in list(noted.filled.items())[:5])
+        log.warning(
+            "%s: %d future periods of %d stores had no row and were filled (%s%s)",
+            Code.FUTURE_ROWS_FILLED.value,
+            sum(noted.filled.values()),
+            len(noted.filled),
+            shown,
+            ", …" if len(noted.filled) > 5 else "",
+        )
+    if noted.ignored:
+        log.warning(
+            "%s: %d future rows are beyond the horizon or of closed stores",
+            Code.FUTURE_ROWS_IGNORED.value,
+            noted.ignored,
+        )
 
 
 @contextmanager
@@ -118,100 +145,42 @@ def _coded() -> Iterator[None]:
         ) from fault
 
 
-def _day(text: Any) -> date | None:
-    if text is None:
+def _day(value: Any) -> date | None:
+    if value is None:
         return None
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
     try:
-        return date.fromisoformat(str(text))
+        return date.fromisoformat(str(value))
     except ValueError as fault:
         raise InputError(
             Code.CUTOFF_INVALID,
             "the parameter cutoff is not a date",
             where="params",
             expected="YYYY-MM-DD",
-            found=repr(text),
+            found=repr(value),
         ) from fault
 
 
+def _whole(value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise _wrong("horizon", "a whole number of periods", value)
+    return int(value)
+
+
+def _wrong(name: str, expected: str, found: Any) -> InputError:
+    return InputError(
+        Code.INPUT_INVALID,
+        f"the parameter {name} is not {expected}",
+        where="params",
+        expected=expected,
+        found=repr(found),
+    )
+
+
 # ------------------------------------------------------------------ frames
-
-
-def as_polars(frame: Any, rules: SeriesRules) -> pl.DataFrame:
-    """A pandas frame with every flat column, typed; missing optional ones are null.
-
-    Raises:
-        InputError: INPUT_COLUMN_MISSING; INPUT_INVALID naming the row and what it holds.
-    """
-    if not isinstance(frame, pd.DataFrame):
-        raise InputError(
-            Code.INPUT_INVALID,
-            "the input is not a data frame",
-            expected="a pandas data frame",
-            found=type(frame).__name__,
-        )
-    columns = {}
-    for column in flat.columns(rules):
-        if column.name in frame.columns:
-            columns[column.name] = _READERS[column.kind](frame[column.name], column.name)
-        elif column.required and len(frame):
-            raise InputError(
-                Code.INPUT_COLUMN_MISSING,
-                f"the input has no column {column.name}",
-                where=column.name,
-                expected=", ".join(c.name for c in flat.columns(rules) if c.required),
-                found=", ".join(map(str, frame.columns)),
-            )
-        else:
-            columns[column.name] = pl.Series(
-                column.name, [None] * len(frame), dtype=flat.TYPES[column.kind]
-            )
-    return pl.DataFrame(columns)
-
-
-def _texts(values: pd.Series[Any], name: str) -> pl.Series:
-    return _objects(values, name, str, pl.String, "text")
-
-
-def _objects(
-    values: pd.Series[Any], name: str, kind: type | tuple[type, ...], dtype: Any, expected: str
-) -> pl.Series:
-    nulls = values.isna().to_numpy()
-    plain = [None if null else v for v, null in zip(values, nulls, strict=True)]
-    for row, value in enumerate(plain):
-        if value is not None and not isinstance(value, kind):
-            raise flat.invalid(row, f"{name} is not a {expected}", expected, repr(value))
-    return pl.Series(name, plain, dtype=dtype)
-
-
-def _days(values: pd.Series[Any], name: str) -> pl.Series:
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        raise flat.invalid(0, f"{name} has a time zone", "days without one", str(values.dtype))
-    if values.dtype.kind == "M":
-        stamps = pl.Series(name, values.to_numpy().astype("datetime64[us]"))
-    else:
-        stamps = _objects(values, name, (date, datetime), pl.Datetime("us"), "date")
-    days = stamps.cast(pl.Date)
-    timed = (stamps != days.cast(pl.Datetime("us"))).fill_null(value=False).arg_true()
-    if len(timed):
-        row = int(timed[0])
-        raise flat.invalid(row, f"{name} has a time of day", "a date", str(stamps[row]))
-    return days
-
-
-def _numbers(values: pd.Series[Any], name: str) -> pl.Series:
-    if values.dtype.kind not in "fiu" and not isinstance(
-        values.dtype, pd.api.types.CategoricalDtype
-    ):
-        nulls = values.isna().to_numpy()
-        for row, (value, null) in enumerate(zip(values, nulls, strict=True)):
-            number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not null and not number:
-                raise flat.invalid(row, f"{name} is not a number", "a number", repr(value))
-    numbers = values.to_numpy(dtype="float64", na_value=np.nan)
-    return pl.Series(name, numbers, nan_to_null=True)
-
-
-_READERS = {"text": _texts, "day": _days, "number": _numbers}
 
 
 def as_pandas(frame: pl.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,9 @@ from datetime import date
 
 import polars as pl
 
+from storecast.artifact import flat
+from storecast.artifact.checking import checked as checked_rows
+from storecast.artifact.future import Noted, completed
 from storecast.core.panel import History, SeriesRules
 from storecast.core.schema import quantile_column
 from storecast.core.window import Window, cut
@@ -107,12 +110,55 @@ class UnifiedForecaster:
             InputError: HORIZON_TOO_LONG, CUTOFF_INVALID.
             ModelError: MODEL_FAILED, MODEL_OUTPUT_INVALID.
         """
-        told = self.tail if history is None else history
-        told = replace(told, rules=self.rules)
+        told, window = self._cut(self.tail if history is None else history, cutoff, horizon)
+        return self._predicted(told, window)
+
+    def answer(
+        self, rows: pl.DataFrame, cutoff: date | None = None, horizon: int | None = None
+    ) -> tuple[pl.DataFrame, Noted]:
+        """Forecast from flat rows: history alone, history with future rows, or no row at all.
+
+        Args:
+            rows: store_id, date and sales, and what there is of the further columns of
+                ``flat.columns``, typed as they are. Rows after the cutoff are future rows, whose
+                sales are not read. No row stands for the packed history.
+            cutoff: last day of a complete period; None: of the last period with sales.
+            horizon: periods; None: the packed horizon.
+
+        Returns:
+            the forecast, as ``forecast`` gives it, and what was filled, ignored or taken from
+            the packed tables.
+
+        Raises:
+            InputError: INPUT_INVALID with the row and the value, HORIZON_TOO_LONG, CUTOFF_INVALID.
+            ModelError: MODEL_FAILED, MODEL_OUTPUT_INVALID.
+        """
+        horizon = self._horizon(horizon)
+        if rows.is_empty():
+            return self.forecast(cutoff=cutoff, horizon=horizon), Noted()
+        rows = checked_rows(rows, self.rules, self.stores)
+        told, window = self._cut(flat.history(rows, self.rules, cutoff, self.tail), cutoff, horizon)
+        window, noted = completed(window, rows, self.tail)
+        return self._predicted(told, window), noted
+
+    def _cut(
+        self, told: History, cutoff: date | None, horizon: int | None
+    ) -> tuple[History, Window]:
+        told, frequency = replace(told, rules=self.rules), self.rules.frequency
         if cutoff is None:
-            frequency = self.rules.frequency
             cutoff = frequency.last_day(frequency.complete(told.through))
-        window = cut(told, cutoff, self._horizon(horizon))
+        first = told.sales["date"].min()
+        if isinstance(first, date) and frequency.complete(cutoff) < frequency.ordinal(first):
+            raise InputError(
+                Code.CUTOFF_INVALID,
+                "the history begins after the cutoff",
+                where="cutoff",
+                expected=f"the last day of a period, from {first} on",
+                found=str(cutoff),
+            )
+        return told, cut(told, cutoff, self._horizon(horizon))
+
+    def _predicted(self, told: History, window: Window) -> pl.DataFrame:
         return predicted(self.recipe, self.model, self.conformal, window, unsold(told, window))
 
     def _horizon(self, horizon: int | None) -> int:

@@ -225,7 +225,7 @@ def lives(history: History, last: int) -> pl.DataFrame:
         return pl.when(pl.col(name) <= cutoff).then(pl.col(name)).alias(name)
 
     return (
-        seen.join(_dates(history.stores), on="store_id", how="full", coalesce=True)
+        seen.join(lifetimes(history.stores), on="store_id", how="full", coalesce=True)
         .with_columns(by_then("opened_on"), by_then("closed_on"))
         .with_columns(
             closed_on=pl.when(
@@ -245,7 +245,8 @@ def lives(history: History, last: int) -> pl.DataFrame:
     )
 
 
-def _dates(stores: pl.DataFrame | None) -> pl.DataFrame:
+def lifetimes(stores: pl.DataFrame | None) -> pl.DataFrame:
+    """store_id, opened_on and closed_on of a table of stores; null where it does not say."""
     schema = {"store_id": pl.String, "opened_on": pl.Date, "closed_on": pl.Date}
     if stores is None:
         return pl.DataFrame(schema=schema)
