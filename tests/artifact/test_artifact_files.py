@@ -137,5 +137,17 @@ def test_a_model_of_other_features_is_refused_by_their_version(tmp_path: Path) -
     save(older, tmp_path / "a")
     with pytest.raises(ModelError) as refused:
         load(tmp_path / "a")
-    assert refused.value.code is Code.ARTIFACT_FORMAT_UNKNOWN
-    assert refused.value.found == "feature version 0"
+    assert refused.value.code is Code.FEATURE_VERSION_UNKNOWN
+    assert "feature version 0" in str(refused.value.found)
+
+
+def test_a_member_of_other_features_is_refused_by_its_name(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from storecast.models.ensemble import with_members
+
+    members = [recipe("seasonal_naive"), replace(recipe("local_level"), feature_version=1)]
+    made = with_members(recipe("ensemble"), members)
+    save(UnifiedForecaster.fit(made, history(), CUTOFF, None), tmp_path / "a")
+    with pytest.raises(ModelError, match="'local_level' was fitted on features of version 1"):
+        load(tmp_path / "a")

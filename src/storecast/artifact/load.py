@@ -155,11 +155,11 @@ def _check_features(packed: Packed, recipe: Recipe) -> None:
             raise ModelError(
                 Code.FEATURE_VERSION_UNKNOWN,
                 f"the model {made.name!r} was fitted on features of version "
-                f"{made.feature_version}, and storecast {packed.manifest.get('version')} wrote it",
+                f"{made.feature_version}, and this storecast makes {FEATURE_VERSION}",
                 where=str(packed.folder),
-                expected=f"features of version {', '.join(map(str, READABLE))}, which this "
-                f"storecast makes (its own: {FEATURE_VERSION})",
-                found=f"feature version {made.feature_version}",
+                expected=f"feature version {' or '.join(map(str, READABLE))}",
+                found=f"feature version {made.feature_version}, of storecast "
+                f"{packed.manifest.get('version')}",
                 next_step="load it where no storecast is installed, by the one packed in it; "
                 "install the one that wrote it; or validate and deploy again",
             )
