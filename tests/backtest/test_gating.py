@@ -15,11 +15,10 @@ from storecast.backtest.gating import (
     first,
     gain_p_value,
     refresh,
-    windows_needed,
 )
 from storecast.backtest.judgement import Check, Judgement, Limits
 from storecast.backtest.losses import scored_alike
-from storecast.backtest.significance import sign_flip
+from storecast.backtest.significance import sign_flip, windows_needed
 from storecast.core import metrics
 from storecast.errors import Code, ModelError
 
@@ -138,6 +137,18 @@ def test_what_may_be_chance_is_not_enough_evidence() -> None:
     assert found.high is not None
     assert found.low < 0 < found.high
     assert "not enough evidence" in judgement.reasons[0]
+
+
+def test_what_hangs_on_one_store_is_not_enough_evidence() -> None:
+    """It gains at each cutoff, by a single store alone."""
+    luck = windows(2).with_columns(
+        forecast=pl.when(pl.col("store_id") == "005").then("sales").otherwise("forecast")
+    )
+    judgement = challenge(windows(), luck, RULES, WIDE)
+    assert (judgement.outcome, judgement.p_value) == ("not_enough_evidence", 2**-6)
+    assert judgement.gain is not None
+    assert judgement.gain > 0
+    assert judgement.reasons[0].endswith("the interval reaches below it")
 
 
 def test_too_few_windows_say_how_many_it_takes() -> None:

@@ -6,6 +6,7 @@ they are wrong, measured by ``benchmarks/gate.py``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,9 +14,9 @@ import polars as pl
 
 from storecast.backtest import distances
 from storecast.backtest.bootstrap import draws, interval
-from storecast.backtest.judgement import Bound, Check, Judgement, Limits, outcome_of
+from storecast.backtest.judgement import Bound, Check, Judgement, Limits, Road, outcome_of
 from storecast.backtest.losses import Parts, Scored, scored_alike
-from storecast.backtest.significance import MOST, sign_flip
+from storecast.backtest.significance import MOST, sign_flip, windows_needed
 from storecast.core.metrics import nominal_coverage
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def first(
         ModelError: GATE_ROWS_DIFFER, MODEL_OUTPUT_INVALID, NO_VARIATION.
     """
     naives, own = scored_alike([naive, candidate], rules, metric)
-    return _judgement("first", metric, naives, own, limits, (_baseline(naives, own, metric),))
+    return _judgement("first", metric, naives, own, (_baseline(naives, own, metric, limits),))
 
 
 def refresh(
@@ -85,12 +86,12 @@ def refresh(
     """
     frames = [recipe] if baseline is None else [baseline, recipe]
     other, own = (scored := scored_alike(frames, rules, metric))[0], scored[-1]
-    checks = [] if baseline is None else [_baseline(other, own, metric)]
+    checks = [] if baseline is None else [_baseline(other, own, metric, limits)]
     checks += [_bias(own, limits), *_coverage(own, rules, limits), _filled(own)]
     if serving is not None:
         checks += distances.from_serving(new, serving, limits.max_shift)
     checks.append(distances.from_history(new, history, rules.frequency, limits.max_level))
-    return _judgement("refresh", metric, other, own, limits, tuple(checks))
+    return _judgement("refresh", metric, other, own, tuple(checks))
 
 
 def challenge(
@@ -132,15 +133,12 @@ def challenged(
         *_coverage(challenger, rules, limits, champion),
         _filled(challenger, champion),
     )
-    return _judgement("challenge", metric, champion, challenger, limits, checks)
-
-
-def windows_needed(alpha: float) -> int:
-    """Cutoffs below which not even a challenger better at each of them gets through."""
-    cutoffs = 1
-    while 2.0**-cutoffs > alpha:
-        cutoffs += 1
-    return cutoffs
+    low, high = checks[0].low, checks[0].high
+    return replace(
+        _judgement("challenge", metric, champion, challenger, checks),
+        interval=None if low is None or high is None else (low, high),
+        p_value=gain_p_value(champion, challenger, limits.min_gain),
+    )
 
 
 # ------------------------------------------------------------------------- the gain
@@ -180,34 +178,45 @@ def _interval(champion: Parts, challenger: Parts, level: float) -> tuple[float, 
     return interval(1 - ratio, level)
 
 
+def gained(p_value: float, spread: tuple[float, float], limits: Limits) -> bool | None:
+    """Whether a gain above ``min_gain`` is shown; None: it cannot be told.
+
+    It is where the sign-flip test says so of these stores' cutoffs and the interval of both, stores
+    and cutoffs, lies above it as well: what is the luck of a few stores stays with them through
+    every cutoff, which no test over cutoffs alone can see.
+    """
+    if p_value <= limits.alpha and spread[0] > limits.min_gain:
+        return True
+    return False if spread[1] <= limits.min_gain else None
+
+
 def _gain(champion: Scored, challenger: Scored, limits: Limits, metric: str) -> Check:
     value = _gain_of(champion.loss, challenger.loss)
     spread = _interval(champion.loss, challenger.loss, 1 - 2 * limits.alpha)
     p_value = gain_p_value(champion, challenger, limits.min_gain)
-    cutoffs = len(_differences(champion, challenger, limits.min_gain))
-    passed: bool | None
+    bound: Bound = (limits.min_gain, None)
     if value is None or spread is None or p_value is None:
-        told, passed = f"the gain on the champion is undefined: {metric.upper()} is", None
-        return Check(
-            "gain", "overall", "all", None, None, None, (limits.min_gain, None), None, told
-        )
+        told = f"the gain on the champion is undefined: {metric.upper()} is"
+        return Check("gain", "overall", "all", None, None, None, bound, None, told)
+    cutoffs = len(_differences(champion, challenger, limits.min_gain))
+    passed = gained(p_value, spread, limits)
     told = (
-        f"{metric.upper()} {_below(value)} the champion's ({_share(spread[0])} to "
-        f"{_share(spread[1])} by the two-way bootstrap), p = {p_value:.3f} over {_n(cutoffs)}"
+        f"{metric.upper()} {_below(value)} the champion's (a gain of {_share(spread[0])} to "
+        f"{_share(spread[1])} by the two-way bootstrap), p = {p_value:.3f} over {_n(cutoffs)}: "
+        f"{_concluded(passed, p_value, cutoffs, limits)}"
     )
-    asked = "above zero" if not limits.min_gain else f"above {limits.min_gain:.1%}"
+    return Check("gain", "overall", "all", value, *spread, bound, passed, told)
+
+
+def _concluded(passed: bool | None, p_value: float, cutoffs: int, limits: Limits) -> str:
+    asked = f"above {limits.min_gain:.1%}" if limits.min_gain else "above zero"
+    if passed is not None:
+        return f"{'a' if passed else 'no'} gain {asked} at level {limits.alpha:g}"
     needed = windows_needed(limits.alpha)
-    if p_value <= limits.alpha:
-        passed, told = True, f"{told}: a gain {asked} at level {limits.alpha:g}"
-    elif spread[1] <= limits.min_gain:
-        passed, told = False, f"{told}: no gain {asked}"
-    elif cutoffs < needed:
-        passed = None
-        told = f"{told}: level {limits.alpha:g} takes at least {needed} windows (gate.windows)"
-    else:
-        passed = None
-        told = f"{told}: not enough evidence of a gain {asked} at level {limits.alpha:g}"
-    return Check("gain", "overall", "all", value, *spread, (limits.min_gain, None), passed, told)
+    if cutoffs < needed:
+        return f"level {limits.alpha:g} takes at least {needed} windows (gate.windows)"
+    lacking = f"not enough evidence of a gain {asked} at level {limits.alpha:g}"
+    return lacking if p_value > limits.alpha else f"{lacking}: the interval reaches below it"
 
 
 def _segments(champion: Scored, challenger: Scored, limits: Limits, metric: str) -> list[Check]:
@@ -297,8 +306,10 @@ def _own_interval(parts: Parts, limits: Limits) -> tuple[float | None, float | N
     return found or (None, None)
 
 
-def _baseline(baseline: Scored, own: Scored, metric: str) -> Check:
+def _baseline(baseline: Scored, own: Scored, metric: str, limits: Limits) -> Check:
     value = _gain_of(baseline.loss, own.loss)
+    spread = _interval(baseline.loss, own.loss, 1 - 2 * limits.alpha)
+    low, high = spread or (None, None)
     passed = None if value is None else value > 0
     sentence = (
         f"the gain on the baseline is undefined: {metric.upper()} is"
@@ -307,31 +318,24 @@ def _baseline(baseline: Scored, own: Scored, metric: str) -> Check:
         f"{_n(own.shape[1])}; below it is asked for"
     )
     bound: Bound = (0.0, None)
-    return Check("baseline", "overall", "all", value, None, None, bound, passed, sentence)
+    return Check("baseline", "overall", "all", value, low, high, bound, passed, sentence)
 
 
 # --------------------------------------------------------------------------- in words
 
 
 def _judgement(
-    road: str,
-    metric: str,
-    other: Scored,
-    own: Scored,
-    limits: Limits,
-    checks: tuple[Check, ...],
+    road: Road, metric: str, other: Scored, own: Scored, checks: tuple[Check, ...]
 ) -> Judgement:
     alone = other is own
     return Judgement(
-        road=road,  # type: ignore[arg-type]  # one of the three literals above
+        road=road,
         outcome=outcome_of(checks),
         checks=checks,
         metric=metric,
         loss=_mean(own.loss),
         other_loss=None if alone else _mean(other.loss),
         gain=None if alone else _gain_of(other.loss, own.loss),
-        interval=None if alone else _interval(other.loss, own.loss, 1 - 2 * limits.alpha),
-        p_value=gain_p_value(other, own, limits.min_gain) if road == "challenge" else None,
         cutoffs=own.shape[1],
         stores=own.shape[0],
     )

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Outcome = Literal["passed", "refused", "not_enough_evidence"]
+Road = Literal["challenge", "refresh", "first"]
 Bound = tuple[float | None, float | None]
-"""The lowest and the highest value that passes, both inclusive; None: no bound on that side."""
+"""The lowest and the highest value that passes (a gain must be above); None: no such bound."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,13 @@ class Judgement:
         loss: of the model, mean over the cutoffs, and its metric; ``other_loss`` of the
             champion, or of the baseline.
         gain: 1 − loss / other_loss; None where it is undefined.
-        interval: of the gain, by the two-way bootstrap, at 1 − 2 · alpha.
+        interval: of a challenge's gain, by the two-way bootstrap, at 1 − 2 · alpha.
         p_value: of the exact one-sided sign-flip test; None where it was not asked.
         cutoffs: how many windows counted.
         stores: how many stores counted.
     """
 
-    road: Literal["challenge", "refresh", "first"]
+    road: Road
     outcome: Outcome
     checks: tuple[Check, ...]
     metric: str

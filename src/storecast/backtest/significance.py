@@ -139,3 +139,14 @@ def fewest(models: int) -> int:
     while models * 2.0 ** (1 - cutoffs) > LEVEL:
         cutoffs += 1
     return cutoffs
+
+
+def windows_needed(alpha: float) -> int:
+    """Cutoffs below which not even a model better at each of them is so at the level ``alpha``.
+
+    Of one comparison, one-sided, as the promotion gate makes it.
+    """
+    cutoffs = 1
+    while 2.0**-cutoffs > alpha:
+        cutoffs += 1
+    return cutoffs
