@@ -30,7 +30,16 @@ def environment(place: Path, requirements: Iterable[str]) -> Path:
         for file in dist.files or []:
             if file.parts[0] in others and file.suffix != ".pyc" and ".." not in file.parts:
                 _link(dist, file.as_posix(), site)
-    return place / "bin" / "python"
+    python = place / "bin" / "python"
+    for command in (
+        p for dist in inside for p in dist.entry_points.select(group="console_scripts")
+    ):
+        script = python.with_name(command.name)
+        if not script.exists():
+            call = f"from {command.module} import {command.attr} as main\nmain()\n"
+            script.write_text(f"#!{python}\n{call}", "utf-8")
+            script.chmod(0o755)
+    return python
 
 
 def closure(requirements: Iterable[str]) -> list[Distribution]:

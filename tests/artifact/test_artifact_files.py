@@ -12,24 +12,39 @@ from storecast.artifact.load import check, load, recipe_of
 from storecast.artifact.save import MANIFEST, save
 from storecast.artifact.unified import UnifiedForecaster
 from storecast.errors import Code, ModelError
+from storecast.models.base import Recipe
+from storecast.models.ensemble import with_members
 
 from .chains import FIRST, history, recipe
+from .golden.make import STORES, with_cities
 
 CUTOFF = FIRST + timedelta(days=199)
 TINY = {"max_steps": 4, "patience": 0, "input_chunk_length": 14}
-KINDS: dict[str, dict[str, object]] = {
-    "seasonal_naive": {},
-    "local_level": {},
-    "theta": {},
-    "lightgbm": {"n_estimators": 5},
-    "xgboost": {"n_estimators": 5, "strategy": "direct"},
-    "nbeats": {**TINY, "layer_widths": 8},
-    "tft": {**TINY, "hidden_size": 4, "num_attention_heads": 1},
+TREES = {"n_estimators": 5}
+MODELS: dict[str, Recipe] = {
+    "seasonal_naive": recipe("seasonal_naive"),
+    "local_level": recipe("local_level"),
+    "theta": recipe("theta"),
+    "lightgbm": recipe("lightgbm", **TREES),
+    "lightgbm by Darts": recipe("lightgbm", **TREES, engine="darts"),
+    "lightgbm, direct": recipe("lightgbm", **TREES, strategy="direct"),
+    "xgboost": recipe("xgboost", **TREES),
+    "xgboost by Darts": recipe("xgboost", **TREES, engine="darts"),
+    "xgboost, direct": recipe("xgboost", **TREES, strategy="direct"),
+    "nbeats": recipe("nbeats", **TINY, layer_widths=8),
+    "tft": recipe("tft", **TINY, hidden_size=4, num_attention_heads=1),
+    "a network by its class": recipe(
+        "darts", darts="TiDEModel", **TINY, hidden_size=8, decoder_output_dim=4
+    ),
+    "a local model by its class": recipe("darts", darts="NaiveSeasonal", K=7),
+    "ensemble": with_members(
+        recipe("ensemble"), [recipe("lightgbm", **TREES), recipe("local_level")]
+    ),
 }
 
 
-def fitted(kind: str) -> UnifiedForecaster:
-    return UnifiedForecaster.fit(recipe(kind, **KINDS[kind]), history(), CUTOFF, None)
+def fitted(name: str) -> UnifiedForecaster:
+    return UnifiedForecaster.fit(MODELS[name], with_cities(history(STORES)), CUTOFF, None)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_loaded_forecasts_the_same_to_the_bit(kind: str, tmp_path: Path) -> None:
-    forecaster = fitted(kind)
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_loaded_forecasts_the_same_to_the_bit(name: str, tmp_path: Path) -> None:
+    forecaster = fitted(name)
     digest = save(forecaster, tmp_path / "a")
     loaded = load(tmp_path / "a")
     assert loaded.forecast().equals(forecaster.forecast())
@@ -143,8 +158,6 @@ def test_a_model_of_other_features_is_refused_by_their_version(tmp_path: Path) -
 
 def test_a_member_of_other_features_is_refused_by_its_name(tmp_path: Path) -> None:
     from dataclasses import replace
-
-    from storecast.models.ensemble import with_members
 
     members = [recipe("seasonal_naive"), replace(recipe("local_level"), feature_version=1)]
     made = with_members(recipe("ensemble"), members)

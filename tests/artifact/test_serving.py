@@ -23,6 +23,7 @@ from storecast.artifact.pyfunc import as_pandas
 from storecast.artifact.unified import UnifiedForecaster
 from storecast.core.window import cut
 
+from .bare import environment
 from .chains import FIRST, history, recipe
 from .logged import NAME, log
 
@@ -39,29 +40,35 @@ def forecaster() -> UnifiedForecaster:
     return UnifiedForecaster.fit(recipe("lightgbm", n_estimators=5), history(), CUTOFF, None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["installed", "bare"])
 def server(
-    tmp_path_factory: pytest.TempPathFactory, forecaster: UnifiedForecaster
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    forecaster: UnifiedForecaster,
 ) -> Iterator[str]:
-    """The address of one."""
+    """The address of one, here and on a machine without storecast."""
     place = tmp_path_factory.mktemp("project")
-    log(place, forecaster)
+    model, _ = log(place, forecaster)
+    python = Path(sys.executable)
+    if request.param == "bare":
+        wanted = (model / "requirements.txt").read_text("utf-8").split()
+        python = environment(place / "bare", wanted)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {
-        **os.environ,
+    variables = {
+        **{name: told for name, told in os.environ.items() if name != "PYTHONPATH"},
         "MLFLOW_TRACKING_URI": f"sqlite:///{place / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
     }
     command = ["-m", "mlflow", "models", "serve", "-m", f"models:/{NAME}@Champion"]
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     with (place / "server.log").open("wb") as told:
         process = subprocess.Popen(
-            [sys.executable, *command, *options],
-            env=environment,
+            [str(python), *command, *options],
+            env=variables,
             cwd=place,
             stdout=told,
             stderr=subprocess.STDOUT,

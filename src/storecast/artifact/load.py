@@ -120,7 +120,8 @@ def check_logged(folder: Path, digest: str | None = None) -> Path:
         ModelError: as ``opened``; ARTIFACT_TAMPERED where the loader is not the one logged.
     """
     packed = opened(folder / "artifacts" / "forecaster", digest)
-    if hashlib.sha256(_read(folder, LOADER)).hexdigest() != packed.manifest.get("loader"):
+    wanted = packed.manifest.get("loader")
+    if wanted and hashlib.sha256(_read(folder, LOADER)).hexdigest() != wanted:
         raise _tampered(folder, LOADER, "its SHA-256 differs from the manifest's")
     return packed.folder
 

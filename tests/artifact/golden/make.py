@@ -11,18 +11,20 @@ which the tests of a bare machine look at: they are read by the storecast that i
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
+import polars as pl
 
 from storecast.artifact import flat
 from storecast.artifact.pyfunc import StoreForecaster, as_pandas
 from storecast.artifact.save import save
 from storecast.artifact.unified import UnifiedForecaster
 from storecast.core.features import FEATURE_VERSION
+from storecast.core.panel import History
 from storecast.core.window import cut
 from storecast.models.base import Recipe
 from storecast.models.ensemble import with_members
@@ -54,13 +56,13 @@ def recipes() -> dict[str, Recipe]:
     }
 
 
-def told() -> Any:
+def told() -> History:
     """A chain whose stores have an attribute with two values."""
-    from dataclasses import replace
+    return with_cities(history(STORES, days=DAYS, future=HORIZON))
 
-    import polars as pl
 
-    chain = history(STORES, days=DAYS, future=HORIZON)
+def with_cities(chain: History) -> History:
+    """A chain of ``STORES``, in cities that a model can tell apart."""
     assert chain.stores is not None
     return replace(chain, stores=chain.stores.with_columns(city=pl.Series(CITIES)))
 
