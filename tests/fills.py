@@ -35,7 +35,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         },
         "training": {"from": FIRST.isoformat()},
         "forecast": {"horizon": 7, "quantiles": [0.1, 0.5, 0.9]},
-        "validation": {"windows": 5, "step": 7, "warmup": 2},
+        "validation": {"windows": 7, "step": 7, "warmup": 2},
         "models": ["seasonal_naive", "local_level"],
         **changes,
     }

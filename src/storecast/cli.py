@@ -198,30 +198,50 @@ def _validate(settings: Settings, models: str | None, audit_leakage: str | None)
 
 @_command(cli, "deploy")
 @click.option("--model", metavar="NAME", help="This validated model instead of the best.")
-@click.option(
-    "--force", is_flag=True, help="Deploy what was not validated or audited all the same."
-)
-def _deploy(settings: Settings, model: str | None, force: bool) -> Any:
-    """Fit on the whole span, pack, register, and move the alias Champion."""
+@click.option("--force", is_flag=True, help="Deploy it all the same: what was not validated or "
+              "audited, or what the gate refuses. Who and why are recorded.")  # fmt: skip
+@click.option("--reason", metavar="TEXT", help="Why it is forced.")
+def _deploy(settings: Settings, model: str | None, force: bool, reason: str | None) -> Any:
+    """Fit on the whole span, pack, register, put through the gate, and move Champion."""
     import storecast
+    from storecast.deployment.result import GateRefusal
 
-    result = storecast.deploy(settings.load(), model=model, force=force)
-    _say_result(settings, "deploy", result)
+    if reason is not None and not force:
+        raise ConfigurationError(
+            Code.USAGE, "--reason says why a deployment is forced", expected="--force beside it"
+        )
+    try:
+        result = storecast.deploy(settings.load(), model=model, force=force, reason=reason)
+    except GateRefusal as refusal:
+        _say_deployment(settings, refusal.result)
+        raise
+    _say_deployment(settings, result)
     return result.as_dict(), 0
+
+
+def _say_deployment(settings: Settings, result: Any) -> None:
+    """What came of it, and the table of the gate's checks."""
+    from storecast.deployment.table import table
+
+    first, *others = result.sentences()
+    settings.say(wrapped(f"deploy: {first}", ""))
+    for sentence in others:
+        settings.say(wrapped(sentence))
+    if result.checks:
+        settings.say(wrapped(result.gate_says()))
+    settings.show((f"    {line}", tone) for line, tone in table(result.checks, columns() - 4))
 
 
 @_command(cli, "forecast")
 @click.option("--as-of", metavar="DATE", help="As if it were that day (YYYY-MM-DD).")
 @click.option("--input", "file", type=click.Path(path_type=Path),
-              help="Not served yet: rows to score instead of the tables.")  # fmt: skip
+              help="Rows to score instead of the tables, CSV or parquet.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="A forecast from a fallback is a failure.")
 def _forecast(settings: Settings, as_of: str | None, file: Path | None, strict: bool) -> Any:
     """Score with Champion into the forecast tables."""
     import storecast
 
-    if file is not None:
-        raise NotServedError.of("forecast --input")
-    result = storecast.forecast(settings.load(), as_of=_day(as_of), strict=strict)
+    result = storecast.forecast(settings.load(), as_of=_day(as_of), input=file, strict=strict)
     _say_result(settings, "forecast", result)
     return result.as_dict(), 0
 
@@ -266,6 +286,8 @@ def _run(settings: Settings) -> Any:
             settings.say(f"{name}: passed over: {result}")
         elif name == "validate" and result is not None:
             _say_validation(settings, result)
+        elif name == "deploy" and result is not None:
+            _say_deployment(settings, result)
         elif result is not None:
             _say_result(settings, name, result)
 

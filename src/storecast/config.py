@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from storecast.backtest.significance import windows_needed
 from storecast.backtest.judgement import Limits
 from storecast.core.calendar import CalendarRules, Event, Frequency
 from storecast.core.panel import Known, SeriesRules
@@ -447,7 +448,7 @@ class Gate(Section):
             raise ValueError(
                 f"{self.windows} windows cannot show a gain at alpha {self.alpha:g}, since even a "
                 f"model better in each of them is so by chance once in {2**self.windows}: it "
-                f"takes {windows_for(self.alpha)} windows"
+                f"takes {windows_needed(self.alpha)} windows"
             )
         if self.coverage is not None and self.coverage[0] >= self.coverage[1]:
             raise ValueError("coverage is the lowest and the highest share: it must ascend")
@@ -459,24 +460,12 @@ class Gate(Section):
         return Limits(**self.model_dump(exclude={"windows"}))
 
 
-def windows_for(alpha: float) -> int:
-    """The fewest windows in which an exact sign-flip test can reach the level ``alpha``."""
-    windows = 1
-    while 0.5**windows > alpha:
-        windows += 1
-    return windows
-
-
 class Inference(Section):
     """What is tried when the champion cannot forecast, in order."""
 
     fallback: tuple[
-        Annotated[
-            Literal["previous_champion", "last_forecast", "seasonal_naive", "empty"],
-            _unserved("seasonal_naive", "empty"),
-        ],
-        ...,
-    ] = ("seasonal_naive", "empty")
+        Literal["previous_champion", "last_forecast", "seasonal_naive", "empty"], ...
+    ] = ("previous_champion", "last_forecast", "seasonal_naive", "empty")
 
 
 class Tables(Section):

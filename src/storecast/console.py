@@ -142,8 +142,16 @@ def failed(command: str, settings: Settings, fault: StorecastError) -> int:
         traceback.print_exception(fault, file=sys.stderr)
     status = "refused" if isinstance(fault, Refusal) else "failed"
     if settings.json:
+        # what ran well and says no has a result, too
+        result = getattr(fault, "result", None)
+        told = {} if result is None else {"result": result.as_dict()}
         _envelope(
-            command, settings, status=status, exit_code=fault.exit_code, error=fault.as_dict()
+            command,
+            settings,
+            status=status,
+            exit_code=fault.exit_code,
+            **told,
+            error=fault.as_dict(),
         )
         return fault.exit_code
     click.echo(f"{status}: {fault.code.value}: {fault.message}", err=True)

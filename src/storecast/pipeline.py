@@ -17,16 +17,22 @@ NOT_SERVED = frozenset({"monitor"})
 
 @dataclass(frozen=True)
 class RunResult:
-    """What each stage gave, by its name; the stages passed over, each with the reason."""
+    """What each stage gave, by its name; the stages passed over, each with the reason.
+
+    ``refused`` has, of a stage that ran well and said no, its error and, where there is one, its
+    result: of a deployment, what the gate said and which champion serves on.
+    """
 
     stages: dict[str, Any] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, Refusal] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For the JSON envelope."""
         return {
             "stages": {name: result.as_dict() for name, result in self.stages.items()},
             "passed_over": self.passed_over,
+            "refused": {name: _told(refusal) for name, refusal in self.refused.items()},
         }
 
 
@@ -58,7 +64,11 @@ def run(
         except Refusal as refusal:
             if name != "deploy":
                 raise
+            done.refused[name] = refusal
             done.passed_over[name] = f"{refusal.code.value}: {refusal.message}"
+            result = getattr(refusal, "result", None)
+            if result is not None:
+                listen(name, result)
             listen(name, done.passed_over[name])
             continue
         done.stages[name] = result
@@ -66,6 +76,11 @@ def run(
     if not done.stages:
         raise StorecastError(Code.INTERNAL, "no stage ran")
     return done
+
+
+def _told(refusal: Refusal) -> dict[str, Any]:
+    result = getattr(refusal, "result", None)
+    return {"error": refusal.as_dict(), "result": None if result is None else result.as_dict()}
 
 
 def _stage(name: str) -> Callable[[Project], Any]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
+from functools import partial
 
 import polars as pl
 import pytest
@@ -16,6 +18,7 @@ NAIVE, LEVEL, TREES = (
     Recipe("lightgbm", "lightgbm", {"n_estimators": 50}),
 )
 ALL = [NAIVE, LEVEL, TREES]
+DAYS = (date(2022, 1, 2), date(2022, 2, 6))
 
 
 def validated(*scores: float | None, recipes: list[Recipe] = ALL) -> Validated:
@@ -24,14 +27,23 @@ def validated(*scores: float | None, recipes: list[Recipe] = ALL) -> Validated:
         recipes={r.name: r for r in recipes},
         conformals={},
         scores=pl.DataFrame(
-            {"model": [r.name for r in recipes], "wape": scores},
-            schema={"model": pl.String, "wape": pl.Float64},
+            [
+                {"model": r.name, "scope": "cutoff", "member": day.isoformat(), "wape": told}
+                for r, score in zip(recipes, scores, strict=True)
+                # the last window, which the gate keeps, says the contrary
+                for day, told in zip(DAYS, (score, score and 1 - score), strict=True)
+            ],
+            schema={"model": pl.String, "scope": pl.String, "member": pl.String, "wape": float},
         ),
+        cutoffs=DAYS,
     )
 
 
 def chosen(told: Validated, model: str | None = None, force: bool = False) -> Choice:
-    return choose(told, ALL, metric="wape", baseline="seasonal_naive", model=model, force=force)
+    return choosing(told, ALL, model=model, force=force)
+
+
+choosing = partial(choose, metric="wape", baseline="seasonal_naive", choosing=DAYS[:1])
 
 
 def test_the_best_of_those_that_beat_the_baseline() -> None:
@@ -44,6 +56,11 @@ def test_the_baseline_where_nothing_beats_it_and_it_is_said(scores: tuple[float,
     choice = chosen(validated(*scores))
     assert choice.recipe is NAIVE
     assert "no model was more accurate than the baseline" in choice.reason
+
+
+def test_the_windows_that_choose_are_those_before_the_gates() -> None:
+    told = replace(validated(0.3, 0.2, 0.1), cutoffs=(date(2021, 12, 5), *DAYS), warmup=1)
+    assert (told.split(1).choosing, told.split(1).kept) == (DAYS[:1], DAYS[1:])
 
 
 def test_a_recipe_that_changed_since_is_not_the_validated_one() -> None:
@@ -68,7 +85,7 @@ def test_a_recipe_with_what_was_learnt_beside_is_found_by_how_it_was_configured(
         configured={"lightgbm": asked.digest},
     )
     for model in (None, "lightgbm"):
-        choice = choose(told, now, metric="wape", baseline="seasonal_naive", model=model)
+        choice = choosing(told, now, model=model)
         assert (choice.recipe, choice.validated) == (learnt, True)
     # as configured before, without the tuning, it is another
     assert chosen(told).recipe is LEVEL

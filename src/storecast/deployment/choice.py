@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 import polars as pl
 
 from storecast.backtest.audit import Verdict
+from storecast.backtest.choosing import Split, chosen_by, ranked
 from storecast.errors import Code, ConfigurationError, ModelError, Refusal
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
@@ -22,11 +24,15 @@ class Validated:
         recipes: of its models, by name, with what was learnt beside (weights of ensembles,
             tuned parameters).
         conformals: each model's calibration by all windows, whose targets are complete by now.
-        scores: one row a model, overall: ``model`` and a column a metric.
+        scores: rows of ``backtest_scores``: model, scope, member, a column a metric.
         verdicts: of the leak audit, by the models that it tried.
         audited: False where the audit was turned off.
         configured: digests of the models' recipes as they were configured, by name, where these
             differ from ``recipes``.
+        cutoffs: of every window, warm-up included, ascending.
+        warmup: how many of them were scored for no model.
+        step: from one cutoff to the next, as ``validation.step`` has it.
+        remarks: what else the validation has to say to whoever deploys.
     """
 
     validation_id: str
@@ -36,6 +42,14 @@ class Validated:
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     audited: bool = True
     configured: Mapping[str, str] = field(default_factory=dict)
+    cutoffs: tuple[date, ...] = ()
+    warmup: int = 0
+    step: str | int = 1
+    remarks: tuple[str, ...] = ()
+
+    def split(self, windows: int) -> Split:
+        """The scored cutoffs: those that choose, and the last ``windows``, which the gate keeps."""
+        return Split.of(self.cutoffs[self.warmup :], windows)
 
     def proven(self, recipe: Recipe) -> Recipe | None:
         """The validated recipe of a model as it is configured now; None: it was another."""
@@ -50,8 +64,10 @@ class Validated:
 
     def score(self, model: str, metric: str) -> float | None:
         """A model's overall score; None where it has none."""
-        found = self.scores.filter(pl.col("model") == model)[metric].to_list()
-        return found[0] if found else None
+        found = self.scores.filter(
+            (pl.col("scope") == "overall") & (pl.col("model") == model)
+        ).get_column(metric)
+        return found[0] if found.len() else None
 
 
 @dataclass(frozen=True)
@@ -69,16 +85,21 @@ def choose(
     *,
     metric: str,
     baseline: str,
+    choosing: Sequence[date],
     model: str | None = None,
     force: bool = False,
 ) -> Choice:
     """The best validated recipe, or the one that was asked for.
+
+    The best is the one with the lowest mean over ``choosing``: windows that the gate keeps take
+    no part.
 
     Args:
         validated: the newest validation.
         configured: the recipes of the configuration, as it is now.
         metric: lower is better.
         baseline: the model to beat.
+        choosing: the scored cutoffs that choose.
         model: the one that was asked for.
         force: deploy it even if it was not validated.
 
@@ -90,14 +111,13 @@ def choose(
         return _asked(validated, configured, model, force)
     current = {recipe.name: recipe for recipe in configured}
     scored = {
-        name: score
-        for name, recipe in current.items()
-        if (score := validated.score(name, metric)) is not None
-        and validated.proven(recipe) is not None
+        name: mean
+        for name, mean in chosen_by(validated.scores, metric, choosing).items()
+        if name in current
+        and validated.proven(current[name]) is not None
         and (name == baseline or not validated.failed(name))
     }
-    bar = scored.get(baseline)
-    if bar is None:
+    if baseline not in scored:
         raise ModelError(
             Code.NOT_VALIDATED,
             f"the newest validation has no {metric} of the baseline {baseline} as configured now",
@@ -106,15 +126,15 @@ def choose(
             found=", ".join(scored) or "no model with a score",
             next_step="storecast validate",
         )
-    best = min(scored, key=lambda name: (scored[name], name != baseline))
-    if scored[best] >= bar:
+    best = ranked(scored, baseline)[0]
+    windows = f"{len(choosing)} windows that choose" if len(choosing) > 1 else "window that chooses"
+    if best == baseline:
         reason = (
-            f"no model was more accurate than the baseline {baseline}, so the baseline is the "
-            "champion"
+            f"no model was more accurate than the baseline {baseline} in the {windows}, so the "
+            "baseline is chosen"
         )
-        best = baseline
     else:
-        reason = f"{best} was the most accurate of {len(scored)} models"
+        reason = f"{best} was the most accurate of {len(scored)} models in the {windows}"
     return Choice(validated.proven(current[best]) or current[best], True, reason)
 
 

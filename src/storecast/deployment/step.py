@@ -1,127 +1,56 @@
-"""Fit the chosen recipe on the whole span, pack it, register it, make it the champion."""
+"""Fit the chosen recipe on the whole span, pack it, register it, and put it through the gate."""
 
 from __future__ import annotations
 
 import json
-import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from storecast import lineage, registry, runs
-from storecast.artifact.save import save
-from storecast.artifact.unified import UnifiedForecaster, fingerprint
+from storecast import registry, runs
 from storecast.backtest.audit import Verdict
 from storecast.core.alignment import SERIES_END
+from storecast.deployment.candidate import Candidate, audit_of, registered, whole
 from storecast.deployment.choice import Choice, Validated, check_audit, choose
-from storecast.errors import Code, ModelError, Refusal, StorecastError
+from storecast.deployment.gate import Decision, Gate
+from storecast.deployment.recording import NO_REASON, forced_tags, record
+from storecast.deployment.refusing import refusal
+from storecast.deployment.result import DeployResult
+from storecast.deployment.windows import Windows
+from storecast.errors import Code, ModelError, Refusal
 from storecast.history import load_history
+from storecast.lineage import operator
 from storecast.models.base import Recipe, recipes_of
 from storecast.models.calibration import Conformal
-from storecast.tracking import Tracking
 
 if TYPE_CHECKING:
-    from storecast.config import Config
+    from storecast.core.panel import History
     from storecast.project import Project
-    from storecast.registry import ModelVersion
+    from storecast.registry import ModelVersion, Registry
     from storecast.runs import Run
 
 
-@dataclass(frozen=True)
-class DeployResult:
-    """What a deployment did.
-
-    Attributes:
-        run_id: of the run.
-        validation_id: the validation that it rests on.
-        model: the champion's name in the configuration.
-        kind: its kind.
-        model_name, version: the registered model.
-        unchanged: whether this champion was serving already, so that nothing was registered.
-        reason: why this model, in words.
-        cutoff: last day that the final fit knew.
-        stores: stores of the final fit.
-        metric: by which it was chosen.
-        score, baseline_score: overall, lower is better; None where undefined.
-        wape, baseline_wape: the same by WAPE.
-        baseline: the baseline's name.
-        audit: what the leak audit says of the champion's recipe; None: nothing.
-    """
-
-    run_id: str
-    validation_id: str
-    model: str
-    kind: str
-    model_name: str
-    version: str
-    unchanged: bool
-    reason: str
-    cutoff: date
-    stores: int
-    metric: str
-    score: float | None
-    baseline_score: float | None
-    wape: float | None
-    baseline_wape: float | None
-    baseline: str
-    audit: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, dates as ISO texts."""
-        return asdict(self) | {"cutoff": self.cutoff.isoformat(), "sentences": self.sentences()}
-
-    def sentences(self) -> list[str]:
-        """For people."""
-        moved = (
-            f"unchanged: version {self.version} of {self.model_name} stays the champion"
-            if self.unchanged
-            else f"version {self.version} of {self.model_name} is the champion"
-        )
-        return [
-            self.accuracy(),
-            self.reason,
-            f"{moved} ({self.model}, fitted on {self.stores:,} stores up to {self.cutoff})",
-            *self._forced(),
-        ]
-
-    def _forced(self) -> list[str]:
-        if self.audit == "passed":
-            return []
-        return [
-            f"forced: the leak audit has not passed {self.model} ({self.audit or 'not audited'})"
-        ]
-
-    def accuracy(self) -> str:
-        """How accurate the champion is, in one sentence."""
-        if self.wape is None:
-            return f"how accurate {self.model} is, the validation does not say"
-        told = (
-            f"the champion {self.model} missed by {self.wape:.1%} of sales on average in the "
-            "validation (WAPE)"
-        )
-        if self.model == self.baseline or not self.baseline_wape:
-            return told
-        gain = 1 - self.wape / self.baseline_wape
-        side = "less" if gain >= 0 else "more"
-        return f"{told}, {abs(gain):.0%} {side} than {self.baseline} ({self.baseline_wape:.1%})"
-
-
-def deploy(project: Project, *, model: str | None = None, force: bool = False) -> DeployResult:
-    """Make the best validated recipe, or ``model``, the champion.
+def deploy(
+    project: Project, *, model: str | None = None, force: bool = False, reason: str | None = None
+) -> DeployResult:
+    """Put the best validated recipe, or ``model``, through the gate; make it the champion.
 
     The same recipe on the same data after the same validation registers nothing new, unless
-    the champion's artefact is damaged.
+    the champion's artefact is damaged; what the gate refused once, it refuses again as the same
+    version.
 
     Args:
         project: what ``storecast.load`` gave.
         model: a configured model, instead of the best.
-        force: deploy even what was not validated, or what no leak audit has passed; the champion
-            says so.
+        force: deploy even what was not validated, what no leak audit has passed, or what the
+            gate refuses; the version and the ledger say who did it and why.
+        reason: why it is forced.
 
     Raises:
+        GateRefusal: GATE_REFUSED, GATE_NOT_ENOUGH_EVIDENCE; ``result`` has the checks.
         Refusal: LEAK_AUDIT_MISSING, LEAK_FOUND, BENCHMARK_ALIGNMENT.
         ModelError: NOT_VALIDATED, RECIPE_NOT_VALIDATED, MODEL_UNKNOWN, MODEL_FAILED.
         RegistryError: ALIAS_NOT_SET, REGISTRY_UNREACHABLE.
@@ -130,133 +59,276 @@ def deploy(project: Project, *, model: str | None = None, force: bool = False) -
     config = project.config
     with runs.begin(project, "deploy") as run:
         validated = _newest_validation(run, project)
+        kept = config.gated().windows or 0
         choice = choose(
             validated,
-            _configured(config),
+            recipes_of(config.models, config.rules(), config.accelerator),
             metric=config.validation.metric,
             baseline=config.validation.baseline,
+            choosing=validated.split(kept).choosing,
             model=model,
             force=force,
         )
         if choice.validated and not force:
             check_audit(validated, choice.recipe.name)
         history = load_history(run, project)
-        frequency = history.rules.frequency
-        cutoff = frequency.last_day(frequency.complete(history.through))
-        versions = registry.of(project)
-        made_from = {
-            "model": choice.recipe.name,
-            "kind": choice.recipe.kind,
-            "recipe": choice.recipe.digest,
-            "validation_id": validated.validation_id,
-            "validated": str(choice.validated).lower(),
-            "audit": _audit_of(validated, choice) or "none",
-            "cutoff": cutoff.isoformat(),
-            "fingerprint": fingerprint(history, cutoff),
+        road = _Road(
+            run=run,
+            project=project,
+            validated=validated,
+            history=history,
+            versions=registry.of(project),
+            kept=validated.split(kept).kept,
+            forced=(reason or NO_REASON) if force else None,
+        )
+        return road(Candidate.of(choice, validated, history))
+
+
+@dataclass(frozen=True)
+class _Road:
+    """From a candidate to a champion, or to a refusal.
+
+    Attributes:
+        kept: the cutoffs that the gate keeps.
+        forced: why the gate does not count; None: it counts.
+    """
+
+    run: Run
+    project: Project
+    validated: Validated
+    history: History
+    versions: Registry
+    kept: tuple[date, ...]
+    forced: str | None
+
+    def __call__(self, candidate: Candidate) -> DeployResult:
+        champion = self.versions.champion()
+        if champion is not None and whole(self.project, champion):
+            if candidate.is_(champion):
+                return self._unchanged(candidate, champion)
+            if self.forced is None and self._stands_in(champion, candidate):
+                return self._unchanged(self._baseline(candidate), champion)
+        elif champion is not None and candidate.is_(champion):
+            return self._mended(candidate, champion)
+        return self._judged(candidate, champion)
+
+    # ------------------------------------------------------------------ no gate
+
+    def _unchanged(self, candidate: Candidate, champion: ModelVersion) -> DeployResult:
+        """The champion is what would be deployed; a promotion that was stopped comes to its end."""
+        self.versions.promote(champion.number)
+        return self._told(candidate, champion, None, champion, unchanged=True)
+
+    def _mended(self, candidate: Candidate, champion: ModelVersion) -> DeployResult:
+        """The champion's artefact is damaged: the same is packed anew, and takes its place."""
+        version = self._registered(candidate)
+        inherited = {n: v for n, v in champion.tags.items() if n.startswith(("gate", "forced"))}
+        self.versions.tag(version.number, inherited)
+        self.versions.promote(version.number)
+        remark = f"the artefact of version {champion.number} was damaged: packed anew"
+        return self._told(candidate, version, None, champion, remarks=(remark,))
+
+    def _stands_in(self, champion: ModelVersion, candidate: Candidate) -> bool:
+        """Whether the champion is the baseline that was taken instead of this very candidate."""
+        number = champion.tags.get("gate_instead_of")
+        return (
+            number is not None
+            and any(
+                version.number == number and candidate.is_(version)
+                for version in self.versions.all()
+            )
+            and self._baseline(candidate).is_(champion)
+        )
+
+    # ---------------------------------------------------------------- the gate
+
+    def _judged(self, candidate: Candidate, champion: ModelVersion | None) -> DeployResult:
+        version = self._registered(candidate)
+        self.versions.challenge(version.number)
+        decision = None
+        if candidate.choice.validated:
+            decision = self._gate()(candidate, version, champion)
+        over = self._over(candidate, decision)
+        tags = forced_tags(self.run.run_id, self.forced, over) if over and self.forced else {}
+        version = record(self.project, self.versions, version, decision, tags)
+        if decision is None or decision.passed or self.forced is not None:
+            self.versions.promote(version.number)
+            return self._told(candidate, version, decision, champion)
+        if champion is None:
+            return self._instead(candidate, version, decision)
+        result = self._told(candidate, version, decision, champion, refused=True)
+        raise refusal(result, champion)
+
+    def _instead(
+        self, candidate: Candidate, version: ModelVersion, decision: Decision
+    ) -> DeployResult:
+        """A first candidate did not beat the baseline: the baseline is deployed."""
+        baseline = self._baseline(candidate)
+        check_audit(self.validated, baseline.choice.recipe.name)
+        made = self._registered(baseline)
+        made = record(
+            self.project, self.versions, made, self._gate().baseline_itself(),
+            {"gate_instead_of": version.number},
+        )  # fmt: skip
+        self.versions.promote(made.number)
+        return self._told(baseline, made, decision, None)
+
+    def _baseline(self, candidate: Candidate) -> Candidate:
+        recipe = self._baseline_recipe()
+        name = candidate.choice.recipe.name
+        reason = (
+            f"{name} did not beat the baseline in the windows that the gate keeps: a first "
+            f"deployment has to, so {recipe.name} is deployed instead"
+        )
+        return Candidate.of(Choice(recipe, True, reason), self.validated, self.history)
+
+    def _baseline_recipe(self) -> Recipe:
+        return self.validated.recipes[self.project.config.validation.baseline]
+
+    def _registered(self, candidate: Candidate) -> ModelVersion:
+        return registered(
+            self.run, self.project, self.versions, candidate, self.validated, self.history
+        )
+
+    def _gate(self) -> Gate:
+        config, baseline = self.project.config, self._baseline_recipe()
+        windows = Windows(
+            run=self.run,
+            project=self.project,
+            history=self.history,
+            baseline=baseline,
+            cutoffs=self.validated.cutoffs,
+            kept=self.kept,
+            step=self.validated.step,
+        )
+        return Gate(
+            project=self.project,
+            history=self.history,
+            windows=windows,
+            baseline=baseline,
+            limits=config.gated().limits,
+            metric=config.validation.metric,
+        )
+
+    def _over(self, candidate: Candidate, decision: Decision | None) -> list[str]:
+        """What speaks against the candidate, in one word each."""
+        told = {
+            "validation": not candidate.choice.validated,
+            "audit": audit_of(self.validated, candidate.choice) != "passed",
+            "gate": decision is not None and not decision.passed,
         }
-        champion = versions.champion()
-        unchanged = (
-            champion is not None and _same(champion, made_from) and _whole(project, champion)
-        )
-        if champion is None or not unchanged:
-            run.progress(f"final fit of {choice.recipe.name}", 0, 1)
-            conformal = validated.conformals.get(choice.recipe.name) if choice.validated else None
-            forecaster = UnifiedForecaster.fit(choice.recipe, history, cutoff, conformal)
-            made_from |= {"stores": str(len(forecaster.stores)), "run_id": run.run_id}
-            made_from |= lineage.of_deployment(run, project)
-            champion = _registered(project, versions, forecaster, made_from, validated)
-            run.progress(f"final fit of {choice.recipe.name}", 1, 1)
-        run.details.update(
-            model=choice.recipe.name,
-            model_name=champion.name,
-            model_version=champion.number,
-            champion=champion.number,
+        return [name for name, there in told.items() if there]
+
+    # ----------------------------------------------------------------- telling
+
+    def _told(
+        self,
+        candidate: Candidate,
+        version: ModelVersion,
+        decision: Decision | None,
+        before: ModelVersion | None,
+        *,
+        unchanged: bool = False,
+        refused: bool = False,
+        remarks: Sequence[str] = (),
+    ) -> DeployResult:
+        """The result, and the ledger's details."""
+        config, choice, validated = self.project.config, candidate.choice, self.validated
+        name, baseline = choice.recipe.name, config.validation.baseline
+        metric, known = config.validation.metric, choice.validated
+        serving = before.number if refused and before is not None else version.number
+        judgement = decision.judgement if decision else None
+        result = DeployResult(
+            run_id=self.run.run_id,
             validation_id=validated.validation_id,
-            mlflow_run_id=champion.mlflow_run_id,
+            model=name,
+            kind=choice.recipe.kind,
+            model_name=version.name,
+            version=version.number,
             unchanged=unchanged,
-            cutoff=cutoff.isoformat(),
-            audit=_audit_of(validated, choice),
-            forced=force,
+            reason=choice.reason,
+            cutoff=candidate.cutoff,
+            stores=int(version.tags.get("stores", 0)),
+            metric=metric,
+            score=validated.score(name, metric) if known else None,
+            baseline_score=validated.score(baseline, metric),
+            wape=validated.score(name, "wape") if known else None,
+            baseline_wape=validated.score(baseline, "wape"),
+            baseline=baseline,
+            audit=audit_of(validated, choice),
+            champion=serving,
+            gate=version.tags.get("gate"),
+            instead_of=version.tags.get("gate_instead_of"),
+            judgement=judgement,
+            against=decision.against if decision else None,
+            remarks=(
+                *remarks,
+                *(decision.remarks if decision else ()),
+                *validated.remarks,
+                *_of_the_span(self.project, candidate, before),
+            ),
+            forced_by=version.tags.get("forced_by"),
+            forced_reason=version.tags.get("forced_reason"),
         )
-        return _result(run, config, validated, choice, champion, cutoff, unchanged)
+        self._entered(result, version, before)
+        return result
+
+    def _entered(
+        self, result: DeployResult, version: ModelVersion, before: ModelVersion | None
+    ) -> None:
+        judgement = result.judgement
+        self.run.details.update(
+            model=result.model,
+            model_name=result.model_name,
+            model_version=result.version,
+            champion=result.champion,
+            validation_id=result.validation_id,
+            mlflow_run_id=version.mlflow_run_id,
+            unchanged=result.unchanged,
+            cutoff=result.cutoff.isoformat(),
+            audit=result.audit,
+            gate=result.gate,
+            judgement=judgement.as_dict() if judgement else None,
+            against=result.against,
+            forced=self.forced is not None,
+        )
+        self.run.details["from"] = before.number if before is not None else None
+        if self.forced is not None:
+            self.run.details.update(by=operator(), reason=self.forced)
 
 
-def _result(
-    run: Run,
-    config: Config,
-    validated: Validated,
-    choice: Choice,
-    champion: ModelVersion,
-    cutoff: date,
-    unchanged: bool,
-) -> DeployResult:
-    name, baseline, metric = (
-        choice.recipe.name,
-        config.validation.baseline,
-        config.validation.metric,
-    )
-    known = choice.validated
-    return DeployResult(
-        run_id=run.run_id,
-        validation_id=validated.validation_id,
-        model=name,
-        kind=choice.recipe.kind,
-        model_name=champion.name,
-        version=champion.number,
-        unchanged=unchanged,
-        reason=choice.reason,
-        cutoff=cutoff,
-        stores=int(champion.tags.get("stores", 0)),
-        metric=metric,
-        score=validated.score(name, metric) if known else None,
-        baseline_score=validated.score(baseline, metric),
-        wape=validated.score(name, "wape") if known else None,
-        baseline_wape=validated.score(baseline, "wape"),
-        baseline=baseline,
-        audit=_audit_of(validated, choice),
-    )
-
-
-def _audit_of(validated: Validated, choice: Choice) -> str | None:
-    verdict = validated.verdicts.get(choice.recipe.name) if choice.validated else None
-    return None if verdict is None else verdict.status
-
-
-def _same(champion: ModelVersion, made_from: dict[str, str]) -> bool:
-    wanted = ("recipe", "validation_id", "cutoff", "fingerprint", "model")
-    return all(champion.tags.get(name) == made_from[name] for name in wanted)
+def _of_the_span(
+    project: Project, candidate: Candidate, champion: ModelVersion | None
+) -> list[str]:
+    """What a fixed ``training.until`` means for a deployment that is made again and again."""
+    until = project.config.training.until
+    if until is None:
+        return []
+    ingestion = runs.newest(project, "ingest")
+    through = ingestion["through"] if ingestion is not None else None
+    fitted = champion.tags.get("cutoff") if champion is not None else None
+    if fitted == candidate.cutoff.isoformat():
+        return [
+            f"training.until is fixed at {until}, and the champion was already fitted up to "
+            f"{candidate.cutoff}: there is nothing newer to learn from, so a scheduled retraining "
+            "brings nothing until it is set later, or to null"
+        ]
+    if through is not None and through > until:
+        return [
+            f"training.until is fixed at {until}: sales after it, there are some up to {through}, "
+            "are not learnt from, now or in a later retraining"
+        ]
+    return []
 
 
 # -------------------------------------------------------------- validation
-
-
-def _whole(project: Project, champion: ModelVersion) -> bool:
-    """Whether the champion's artefact is there and the one that was registered."""
-    import mlflow.artifacts
-
-    from storecast.artifact.load import check
-    from storecast.artifact.pyfunc import ARTIFACT
-
-    try:
-        with Tracking.of(project).active():
-            place = mlflow.artifacts.download_artifacts(
-                f"models:/{champion.name}/{champion.number}"
-            )
-        return check(Path(place) / "artifacts" / ARTIFACT) == champion.tags.get("digest")
-    except (StorecastError, OSError):
-        return False
 
 
 def _newest_validation(run: Run, project: Project) -> Validated:
     """Raises NOT_VALIDATED where no validation has completed, BENCHMARK_ALIGNMENT."""
     newest = runs.newest(project, "validate")
     if newest is None or not run.has("backtest_scores"):
-        raise ModelError(
-            Code.NOT_VALIDATED,
-            "no validation has completed in this project yet",
-            where=str(project.root),
-            next_step="storecast validate",
-        )
+        raise _not_validated(project, "no validation has completed in this project yet")
     told = newest["details"]
     if told.get("align") == SERIES_END:
         raise Refusal(
@@ -268,67 +340,34 @@ def _newest_validation(run: Run, project: Project) -> Validated:
             found=SERIES_END,
             next_step="set validation.align: calendar in storecast.yaml, then storecast validate",
         )
+    if "cutoffs" not in told or project.config.validation.baseline not in told["recipes"]:
+        raise _not_validated(
+            project, "the newest validation does not know the baseline, or is of an older storecast"
+        )
     audit = told.get("audit") or {"level": "off", "verdicts": {}}
-    scores = _read(run, "backtest_scores").filter(
-        (pl.col("validation_id") == told["validation_id"]) & (pl.col("scope") == "overall")
+    scores = pl.DataFrame(
+        run.read("backtest_scores", where=f"validation_id = '{told['validation_id']}'")
     )
+    accelerator = project.config.accelerator
     return Validated(
         validation_id=told["validation_id"],
-        recipes={n: Recipe.from_json(json.dumps(r)) for n, r in told["recipes"].items()},
+        recipes={
+            name: replace(Recipe.from_json(json.dumps(plain)), accelerator=accelerator)
+            for name, plain in told["recipes"].items()
+        },
         conformals={n: Conformal.from_json(json.dumps(c)) for n, c in told["conformals"].items()},
-        scores=scores,
+        scores=scores.filter(pl.col("scope").is_in(["overall", "cutoff"])),
         verdicts={n: Verdict.from_dict(v) for n, v in audit["verdicts"].items()},
         audited=audit["level"] != "off",
         configured=told.get("configured", {}),
+        cutoffs=tuple(date.fromisoformat(day) for day in told["cutoffs"]),
+        warmup=told["warmup"],
+        step=told["step"],
+        remarks=tuple((told.get("spans") or {}).get("sentences", ())),
     )
 
 
-def _configured(config: Config) -> list[Recipe]:
-    return recipes_of(config.models, config.rules(), config.accelerator)
-
-
-def _read(run: Run, name: str) -> pl.DataFrame:
-    return pl.DataFrame(run.read(name))
-
-
-# ---------------------------------------------------------------- registry
-
-
-def _registered(
-    project: Project,
-    versions: registry.Registry,
-    forecaster: UnifiedForecaster,
-    made_from: dict[str, str],
-    validated: Validated,
-) -> ModelVersion:
-    """Pack, log, register, and move the alias, in this order: Champion is never absent."""
-    import mlflow
-
-    from storecast.artifact.packing import log_model
-    from storecast.artifact.pyfunc import ARTIFACT
-
-    tracking = Tracking.of(project)
-    with tempfile.TemporaryDirectory(dir=project.scratch()) as scratch:
-        folder = Path(scratch) / ARTIFACT
-        made_from = made_from | {"digest": save(forecaster, folder)}
-        with tracking.active() as client:
-            begun = client.create_run(
-                tracking.experiment_id(client),
-                run_name=f"deploy {forecaster.recipe.name}",
-                tags={f"storecast.{name}": value for name, value in made_from.items()},
-            ).info.run_id
-            with mlflow.start_run(run_id=begun):
-                mlflow.log_dict(json.loads(forecaster.recipe.to_json()), "recipe.json")
-                for name, value in _scores(validated, forecaster.recipe.name).items():
-                    mlflow.log_metric(name, value)
-                info = log_model(folder, forecaster)
-    champion = versions.register(info.model_uri, begun, made_from)
-    versions.promote(champion.number)
-    return champion
-
-
-def _scores(validated: Validated, model: str) -> dict[str, float]:
-    from storecast.core.schema import METRICS
-
-    scores = {name: validated.score(model, name) for name in METRICS}
-    return {name: value for name, value in scores.items() if value is not None}
+def _not_validated(project: Project, why: str) -> ModelError:
+    return ModelError(
+        Code.NOT_VALIDATED, why, where=str(project.root), next_step="storecast validate"
+    )
