@@ -139,6 +139,25 @@ def test_a_model_whose_package_is_not_installed(
     assert 'pip install "storecast[xgboost]"' in str(finding.next_step)
 
 
+@pytest.mark.parametrize(
+    ("windows", "status", "said"),
+    [
+        (4, "warning", "the gate keeps 1 window: no other recipe could ever show"),
+        (3, "warning", "no window is left for the gate"),
+        (10, "ok", "the last 4 windows are kept"),
+    ],
+)
+def test_a_gate_without_windows_enough(
+    clinic: Clinic, windows: int, status: str, said: str
+) -> None:
+    found = clinic.check(f"validation.windows={windows}")
+    (finding,) = [f for f in found.findings if f.name == "gate"]
+    assert finding.status == status
+    assert said in finding.sentence
+    if status == "warning":
+        assert "validation.windows to at least 10" in str(finding.next_step)
+
+
 def test_a_source_that_is_not_there(clinic: Clinic) -> None:
     clinic.configure(source__path="nowhere/vendas.db")
     diagnosis = clinic.check()

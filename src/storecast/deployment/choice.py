@@ -10,6 +10,7 @@ import polars as pl
 
 from storecast.backtest.audit import Verdict
 from storecast.backtest.choosing import Split, chosen_by, ranked
+from storecast.backtest.spans import SpanVerdict
 from storecast.errors import Code, ConfigurationError, ModelError, Refusal
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
@@ -32,7 +33,7 @@ class Validated:
         cutoffs: of every window, warm-up included, ascending.
         warmup: how many of them were scored for no model.
         step: from one cutoff to the next, as ``validation.step`` has it.
-        remarks: what else the validation has to say to whoever deploys.
+        spans: how other first days of training would have done (``compare_from``).
     """
 
     validation_id: str
@@ -45,7 +46,11 @@ class Validated:
     cutoffs: tuple[date, ...] = ()
     warmup: int = 0
     step: str | int = 1
-    remarks: tuple[str, ...] = ()
+    spans: tuple[SpanVerdict, ...] = ()
+
+    def of_the_span(self, model: str) -> list[str]:
+        """Whether a model is better on the configured span than on others, in words."""
+        return [verdict.sentence() for verdict in self.spans if verdict.model == model]
 
     def split(self, windows: int) -> Split:
         """The scored cutoffs: those that choose, and the last ``windows``, which the gate keeps."""

@@ -12,17 +12,18 @@ import polars as pl
 
 from storecast import registry, runs
 from storecast.backtest.audit import Verdict
+from storecast.backtest.spans import verdicts
 from storecast.core.alignment import SERIES_END
 from storecast.deployment.candidate import Candidate, audit_of, registered, whole
 from storecast.deployment.choice import Choice, Validated, check_audit, choose
 from storecast.deployment.gate import Decision, Gate
-from storecast.deployment.recording import NO_REASON, forced_tags, record
-from storecast.deployment.refusing import refusal
+from storecast.deployment.recording import record
+from storecast.deployment.refusing import refusal, was_rolled_back
 from storecast.deployment.result import DeployResult
 from storecast.deployment.windows import Windows
 from storecast.errors import Code, ModelError, Refusal
 from storecast.history import load_history
-from storecast.lineage import operator
+from storecast.lineage import NO_REASON, forced_tags, operator, rolled_back
 from storecast.models.base import Recipe, recipes_of
 from storecast.models.calibration import Conformal
 
@@ -51,7 +52,7 @@ def deploy(
 
     Raises:
         GateRefusal: GATE_REFUSED, GATE_NOT_ENOUGH_EVIDENCE; ``result`` has the checks.
-        Refusal: LEAK_AUDIT_MISSING, LEAK_FOUND, BENCHMARK_ALIGNMENT.
+        Refusal: LEAK_AUDIT_MISSING, LEAK_FOUND, BENCHMARK_ALIGNMENT, ROLLED_BACK.
         ModelError: NOT_VALIDATED, RECIPE_NOT_VALIDATED, MODEL_UNKNOWN, MODEL_FAILED.
         RegistryError: ALIAS_NOT_SET, REGISTRY_UNREACHABLE.
         StorecastError: NOTHING_INGESTED, HISTORY_TOO_SHORT.
@@ -110,7 +111,16 @@ class _Road:
                 return self._unchanged(self._baseline(candidate), champion)
         elif champion is not None and candidate.is_(champion):
             return self._mended(candidate, champion)
+        if self.forced is None:
+            self._not_rolled_back(candidate)
         return self._judged(candidate, champion)
+
+    def _not_rolled_back(self, candidate: Candidate) -> None:
+        """Refuse what somebody has rolled back, as long as nothing about it is new."""
+        told = rolled_back(self.project, self.versions.name)
+        for version in self.versions.all() if told else ():
+            if version.number in told and candidate.is_(version):
+                raise was_rolled_back(version, told[version.number])
 
     # ------------------------------------------------------------------ no gate
 
@@ -264,7 +274,7 @@ class _Road:
             remarks=(
                 *remarks,
                 *(decision.remarks if decision else ()),
-                *validated.remarks,
+                *validated.of_the_span(name),
                 *_of_the_span(self.project, candidate, before),
             ),
             forced_by=version.tags.get("forced_by"),
@@ -363,7 +373,7 @@ def _newest_validation(run: Run, project: Project) -> Validated:
         cutoffs=tuple(date.fromisoformat(day) for day in told["cutoffs"]),
         warmup=told["warmup"],
         step=told["step"],
-        remarks=tuple((told.get("spans") or {}).get("sentences", ())),
+        spans=verdicts(told),
     )
 
 

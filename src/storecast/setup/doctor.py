@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storecast.backtest.significance import windows_needed
 from storecast.config import Config
 from storecast.configfile import FILE_NAME, load_config
 from storecast.errors import ConfigurationError, ModelError
@@ -53,6 +54,7 @@ def check(root: Path, overrides: Sequence[str] = ()) -> Diagnosis:
 def _of_the_project(file: Path, overrides: Sequence[str], config: Config) -> list[Finding]:
     found = guarded("calendar", lambda: _calendar(config))
     found += guarded("models", lambda: _models(config))
+    found += guarded("gate", lambda: _gate(config))
     found += guarded("project folder", lambda: _writable(file.parent))
     project: list[Project] = []
 
@@ -69,6 +71,26 @@ def _of_the_project(file: Path, overrides: Sequence[str], config: Config) -> lis
     found += guarded("tables", lambda: _tables(project[0]))
     found += guarded("registry", lambda: _registry(project[0]))
     return found
+
+
+def _gate(config: Config) -> Iterator[Finding]:
+    gate, wanted = config.gated(), config.validation
+    windows, needed = gate.windows or 0, windows_needed(gate.alpha)
+    if windows >= needed:
+        yield ok("gate", f"the last {windows} windows are kept for the gate of deploy")
+        return
+    kept = (
+        f"the gate keeps {windows} window{'' if windows == 1 else 's'}"
+        if windows
+        else ("no window is left for the gate")
+    )
+    yield warning(
+        "gate",
+        f"{kept}: no other recipe could ever show that it is better than the champion, which "
+        f"takes {needed} at level {gate.alpha:g}",
+        f"set validation.windows to at least {wanted.warmup + 2 * needed}, a smaller "
+        "validation.step if the history is short, or gate.windows",
+    )
 
 
 # ------------------------------------------------------------------------ the machine
