@@ -55,7 +55,7 @@ def test_the_best_validated_model_becomes_the_champion_once(filled: Filled) -> N
     mended = deploy(project)
     assert (mended.version, mended.unchanged) == ("2", False)
 
-    other = deploy(project, model="seasonal_naive")
+    other = deploy(project, model="seasonal_naive", force=True)
     assert (other.version, other.unchanged) == ("3", False)
     assert registry.of(project).version().number == "3"
     assert isinstance(other.as_dict()["cutoff"], str)
@@ -86,8 +86,11 @@ def test_what_was_not_validated_is_refused_unless_forced(filled: Filled) -> None
     assert newest_failed(project) == "RECIPE_NOT_VALIDATED"
     assert registry.of(project).champion() is None
     forced = deploy(project, model="local_level", force=True)
-    assert forced.wape is None
-    assert registry.of(project).version().tags["validated"] == "false"
+    assert (forced.wape, forced.gate) == (None, "not_asked")
+    champion = registry.of(project).version()
+    assert (champion.tags["validated"], champion.tags["gate"]) == ("false", "not_asked")
+    assert champion.tags["forced_over"] == "validation, audit"
+    assert "could not judge what was not validated" in " ".join(forced.sentences())
 
 
 @pytest.mark.slow
@@ -103,6 +106,7 @@ def test_what_no_audit_has_passed_is_refused_unless_forced(filled: Filled) -> No
     assert any("forced" in sentence for sentence in forced.sentences())
     champion = registry.of(project).version()
     assert (champion.tags["validated"], champion.tags["audit"]) == ("true", "none")
+    assert champion.tags["forced_over"] == "audit"
     assert newest_run(project)["details"]["forced"] is True
 
     assert validate(project).reused
