@@ -25,6 +25,7 @@ from storecast.errors import Code, ModelError
 from .gate_windows import RULES, windows
 
 WIDE = Limits(max_bias=1.0, coverage=(0.0, 1.0))
+STRICT = Limits(max_bias=0.15, coverage=(0.0, 1.0))
 
 
 def check(judgement: Judgement, name: str, member: str = "all") -> Check:
@@ -218,7 +219,7 @@ def test_a_store_counts_in_the_segment_that_it_had_at_each_cutoff() -> None:
 @pytest.mark.parametrize("bias", [-0.2, 0.2])
 def test_a_bias_out_of_bounds_refuses(bias: float) -> None:
     challenger = windows(2, error=0.0, bias=bias)
-    judgement = challenge(windows(error=0.3), challenger, RULES, Limits(coverage=(0.0, 1.0)))
+    judgement = challenge(windows(error=0.3), challenger, RULES, STRICT)
     found = check(judgement, "bias")
     assert (judgement.outcome, found.bound) == ("refused", (-0.15, 0.15))
     assert found.value == pytest.approx(bias)
@@ -227,7 +228,7 @@ def test_a_bias_out_of_bounds_refuses(bias: float) -> None:
 
 def test_a_bias_no_worse_than_the_champions_does_not_refuse() -> None:
     champion, challenger = windows(error=0.0, bias=0.25), windows(2, error=0.0, bias=0.2)
-    judgement = challenge(champion, challenger, RULES, Limits(coverage=(0.0, 1.0)))
+    judgement = challenge(champion, challenger, RULES, STRICT)
     assert judgement.passed
     assert check(judgement, "bias").bound == pytest.approx((-0.25, 0.25))
 
