@@ -157,6 +157,10 @@ class Code(StrEnum):
         "BENCHMARK_ALIGNMENT",
         "The validation is a benchmark (align: series_end), on which nothing can be deployed.",
     )
+    ROLLED_BACK = (
+        "ROLLED_BACK",
+        "What would be deployed is a version that was rolled back: same recipe, data, validation.",
+    )
     GATE_REFUSED = (
         "GATE_REFUSED",
         "The promotion gate refused the version: a check failed. The champion serves on.",
@@ -197,6 +201,7 @@ class Code(StrEnum):
     )
     INPUT_COLUMN_MISSING = "INPUT_COLUMN_MISSING", "The forecaster's input lacks a column."
     INPUT_INVALID = "INPUT_INVALID", "The forecaster's input breaks its schema."
+    INPUT_FILE_UNREADABLE = "INPUT_FILE_UNREADABLE", "The file of `--input` cannot be read."
     HORIZON_TOO_LONG = "HORIZON_TOO_LONG", "The horizon is beyond the packed one."
     CUTOFF_INVALID = "CUTOFF_INVALID", "The cutoff is not a complete period of the history."
     FUTURE_ROWS_FILLED = (

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 GIVEN = settings(
     mlflow={"experiment": "lineage"},
+    validation={"windows": 12, "step": 7, "warmup": 2},
     series={"mask": [["2021-02-01", "2021-02-03"]]},
     source={**settings()["source"], "path": "sqlite://user:tr0ub4dor@host/none.db"},
 )
@@ -40,7 +41,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that was validated, deployed and scored."""
     root = tmp_path_factory.mktemp("template")
     project = assemble(parse_config(GIVEN), root)
-    fill(project, chain_sales(("001", "1", "Öç"), 120))
+    fill(project, chain_sales(("001", "1", "Öç"), 160))
     validate(project)
     deploy(project)
     forecast(project)
@@ -78,7 +79,7 @@ def test_from_a_forecast_row_to_all_that_is_behind_it(project: Project) -> None:
     read = json.loads(deployed["tables_read"])
     assert found.data["tables"] == {"sales": read["sales"], "stores": read["stores"]}
     sales = runs.read_table(project, "sales", version=found.data["tables"]["sales"])
-    assert sales.num_rows == 360
+    assert sales.num_rows == 480
     ingested = row_of(project, "runs", run_id=str(found.data["ingest_run_id"]))
     assert ingested["command"] == "ingest"
     assert found.deployment["by"] == lineage.operator()
@@ -96,7 +97,7 @@ def test_from_a_forecast_row_to_all_that_is_behind_it(project: Project) -> None:
     assert (found.recipe["name"], found.recipe["kind"]) == ("local_level", "local_level")
     assert found.recipe["mask"] == [["2021-02-01", "2021-02-03"]]
     assert found.recipe["digest"] == found.tags["recipe"]
-    assert found.training == {"from": FIRST.isoformat(), "until": "2021-05-03", "stores": 3}
+    assert found.training == {"from": FIRST.isoformat(), "until": "2021-06-12", "stores": 3}
     scores = row_of(
         project, "backtest_scores", validation_id=str(found.validation["validation_id"]),
         model="local_level", scope="overall",

@@ -184,6 +184,18 @@ def test_who_became_the_champion_when_is_told_from_the_ledger(served: Served) ->
     assert lineage.changes(project, "demo.chain.other") == []
 
 
+def test_what_was_rolled_back_is_known_until_it_is_promoted_again(served: Served) -> None:
+    project = served()
+    assert lineage.rolled_back(project, "demo.chain.chain") == {}
+    rollback(project, reason="too low")
+    told = lineage.rolled_back(project, "demo.chain.chain")
+    assert (list(told), told["3"]["reason"]) == (["3"], "too low")
+    promote(project, "1")
+    assert list(lineage.rolled_back(project, "demo.chain.chain")) == ["3"]
+    promote(project, "3")
+    assert lineage.rolled_back(project, "demo.chain.chain") == {}
+
+
 def test_a_moved_folder_still_finds_its_versions(served: Served, template: Path) -> None:
     project = served()
     elsewhere = template.rename(template.with_name("elsewhere"))

@@ -5,36 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from storecast.lineage import operator
+from storecast.lineage import cut
 from storecast.tracking import Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from storecast.backtest.judgement import Check, Judgement
     from storecast.deployment.gate import Decision
     from storecast.project import Project
     from storecast.registry import ModelVersion, Registry
-
-NO_REASON = "none given"
-_LONGEST = 250
-"""Characters of a tag's value that every registry takes."""
-
-
-def forced_tags(run_id: str, reason: str | None, over: Sequence[str]) -> dict[str, str]:
-    """Tags of a version that somebody forced: who, when, why, over what, and by which run."""
-    return {
-        "forced_by": operator(),
-        "forced_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "forced_reason": _cut(reason or NO_REASON),
-        "forced_over": ", ".join(over),
-        "forced_run_id": run_id,
-    }
 
 
 def gate_tags(decision: Decision) -> dict[str, str]:
@@ -43,14 +25,14 @@ def gate_tags(decision: Decision) -> dict[str, str]:
     tags = {
         "gate": judgement.outcome,
         "gate_road": judgement.road,
-        "gate_against": _cut(decision.against),
+        "gate_against": cut(decision.against),
     }
     if judgement.gain is not None:
         tags["gate_gain"] = f"{judgement.gain:.4f}"
     if judgement.p_value is not None:
         tags["gate_p_value"] = f"{judgement.p_value:.4f}"
     if judgement.reasons:
-        tags["gate_reasons"] = _cut("; ".join(judgement.reasons))
+        tags["gate_reasons"] = cut("; ".join(judgement.reasons))
     return tags
 
 
@@ -128,7 +110,3 @@ def _plain(check: Check) -> dict[str, object]:
     least, most = plain.pop("bound")
     sentence = plain.pop("sentence")
     return {**plain, "at_least": least, "at_most": most, "sentence": sentence}
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from storecast.deployment.result import DeployResult, GateRefusal
-from storecast.errors import Code
+from storecast.errors import Code, Refusal
 
 if TYPE_CHECKING:
     from storecast.backtest.judgement import Check
@@ -28,6 +29,20 @@ def refusal(result: DeployResult, champion: ModelVersion) -> GateRefusal:
         found="; ".join(judgement.reasons),
         next_step=_next(result, champion),
         result=result,
+    )
+
+
+def was_rolled_back(version: ModelVersion, change: Mapping[str, Any]) -> Refusal:
+    """ROLLED_BACK, with who did it, when and why."""
+    by = f" by {change['by']}" if change["by"] else ""
+    why = f": {change['reason']}" if change["reason"] else ""
+    return Refusal(
+        Code.ROLLED_BACK,
+        f"this is version {version.number}, which was rolled back on {change['at']}{by}{why}",
+        where=f"{version.name} version {version.number}",
+        expected="another recipe, newer data or another validation",
+        found="the same recipe, data and validation",
+        next_step=f"storecast models promote {version.number} brings it back; --force deploys it",
     )
 
 

@@ -49,6 +49,16 @@ def changes(project: Project, model_name: str) -> list[dict[str, Any]]:
     return told
 
 
+def rolled_back(project: Project, model_name: str) -> dict[str, dict[str, Any]]:
+    """Versions that were rolled back and have not been the champion since, each with its change."""
+    told: dict[str, dict[str, Any]] = {}
+    for change in changes(project, model_name):
+        told.pop(change["to"], None)
+        if change["command"] == "rollback":
+            told[change["from"]] = change
+    return told
+
+
 def _rows(project: Project, model_name: str) -> Iterator[dict[str, Any]]:
     for row in runs.ledger(project):
         details = row["details"]

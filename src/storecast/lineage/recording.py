@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 ROOMS = ("artifact", "backtest", "core", "inference", "models")
 """Rooms of the package whose code decides what a version forecasts."""
+NO_REASON = "none given"
+LONGEST = 250
+"""Characters of a tag's value that every registry takes."""
 
 
 def of_deployment(run: Run, project: Project) -> dict[str, str]:
@@ -39,6 +43,22 @@ def of_deployment(run: Run, project: Project) -> dict[str, str]:
         "config_hash": project.config.hash(),
     }
     return told | code_version()
+
+
+def forced_tags(run_id: str, reason: str | None, over: Sequence[str]) -> dict[str, str]:
+    """Tags of a version that somebody forced: who, when, why, over what, and by which run."""
+    return {
+        "forced_by": operator(),
+        "forced_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "forced_reason": cut(reason or NO_REASON),
+        "forced_over": ", ".join(over),
+        "forced_run_id": run_id,
+    }
+
+
+def cut(text: str) -> str:
+    """The text as long as every registry takes it in a tag's value."""
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def operator() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from storecast import lineage, registry, runs
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from storecast.runs import Run
 
 PROMOTE, ROLLBACK = "promote", "rollback"
-_LONGEST_REASON = 250
-"""Characters of a tag's value that every registry takes."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,8 @@ def promote(
         against = [] if before == wanted.number else objections(project, wanted)
         _accepted(run, wanted, against, force)
         if against:
-            versions.tag(wanted.number, _forced(run, why, against))
+            over = list(dict.fromkeys(o.kind for o in against))
+            versions.tag(wanted.number, lineage.forced_tags(run.run_id, why, over))
         versions.promote(wanted.number)
         return _result(run, versions, wanted, Move(before, wanted.number), why, against)
 
@@ -149,12 +147,12 @@ def rollback(
 
 def _why(reason: str | None) -> str | None:
     given = (reason or "").strip()
-    if len(given) > _LONGEST_REASON:
+    if len(given) > lineage.LONGEST:
         raise ConfigurationError(
             Code.USAGE,
             "the reason is too long to be kept with the version",
             where="--reason",
-            expected=f"at most {_LONGEST_REASON} characters",
+            expected=f"at most {lineage.LONGEST} characters",
             found=f"{len(given)} characters",
         )
     return given or None
@@ -198,16 +196,6 @@ def _told(wanted: ModelVersion, before: str | None, why: str | None) -> dict[str
         "to": wanted.number,
         "by": lineage.operator(),
         "reason": why,
-    }
-
-
-def _forced(run: Run, why: str | None, against: list[Objection]) -> dict[str, str]:
-    return {
-        "forced_by": lineage.operator(),
-        "forced_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "forced_reason": why or "none given",
-        "forced_over": ", ".join(dict.fromkeys(o.kind for o in against)),
-        "forced_run_id": run.run_id,
     }
 
 
