@@ -185,6 +185,18 @@ def test_too_few_windows_are_no_evidence_and_a_forced_version_says_who_and_why(
     assert said in " ".join(deploy(project).sentences())
 
 
+def test_a_version_that_was_refused_may_pass_later_and_its_tags_follow(shop: Shop) -> None:
+    deploy(shop(), model=NAIVE)
+    strict = shop(gate={"max_bias": 1e-6})
+    no = refused(strict)
+    assert [check.name for check in no.result.checks if check.passed is False] == ["bias"]
+    assert "in bounds" in tags(strict, "2")["gate_reasons"]
+    project = shop()
+    assert deploy(project).version == "2"
+    kept = tags(project, "2")
+    assert (kept["gate"], kept["gate_reasons"]) == ("passed", "none")
+
+
 def test_without_a_reason_it_is_forced_all_the_same(shop: Shop) -> None:
     project = shop(validation={"windows": 8, "step": 7, "warmup": 2})
     deploy(project, model=NAIVE)

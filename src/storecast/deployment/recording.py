@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from storecast.project import Project
     from storecast.registry import ModelVersion, Registry
 
+GONE = "none"
+"""Stands in tags of an earlier decision: not every registry lets a tag be taken away."""
+
 
 def gate_tags(decision: Decision) -> dict[str, str]:
     """Tags of a version that the gate judged."""
@@ -54,6 +57,8 @@ def record(
         RegistryError: REGISTRY_UNREACHABLE.
     """
     tags = {**({"gate": "not_asked"} if decision is None else gate_tags(decision)), **further}
+    # what an earlier decision on the same version said holds no longer
+    tags |= {name: GONE for name in version.tags if name.startswith("gate") and name not in tags}
     if version.mlflow_run_id is not None:
         with Tracking.of(project).active() as client:
             for name, value in tags.items():

@@ -121,7 +121,9 @@ class DeployResult:
         windows = (
             f" over the last {self.judgement.cutoffs} windows" if self.judgement.cutoffs else ""
         )
-        return f"gate ({self.judgement.road}), against {self.against}{windows}: {outcome}"
+        whom = f"version {self.instead_of or self.version}"
+        against = f"against {self.against}{windows}"
+        return f"gate ({self.judgement.road}) of {whom}, {against}: {outcome}"
 
     def _forced(self) -> list[str]:
         told = []

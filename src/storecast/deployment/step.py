@@ -17,7 +17,7 @@ from storecast.core.alignment import SERIES_END
 from storecast.deployment.candidate import Candidate, audit_of, registered, whole
 from storecast.deployment.choice import Choice, Validated, check_audit, choose
 from storecast.deployment.gate import Decision, Gate
-from storecast.deployment.recording import record
+from storecast.deployment.recording import GONE, record
 from storecast.deployment.refusing import refusal, was_rolled_back
 from storecast.deployment.result import DeployResult
 from storecast.deployment.windows import Windows
@@ -248,6 +248,7 @@ class _Road:
         metric, known = config.validation.metric, choice.validated
         serving = before.number if refused and before is not None else version.number
         judgement = decision.judgement if decision else None
+        instead_of = version.tags.get("gate_instead_of")
         result = DeployResult(
             run_id=self.run.run_id,
             validation_id=validated.validation_id,
@@ -268,7 +269,7 @@ class _Road:
             audit=audit_of(validated, choice),
             champion=serving,
             gate=version.tags.get("gate"),
-            instead_of=version.tags.get("gate_instead_of"),
+            instead_of=None if instead_of == GONE else instead_of,
             judgement=judgement,
             against=decision.against if decision else None,
             remarks=(
