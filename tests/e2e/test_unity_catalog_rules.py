@@ -13,11 +13,18 @@ from mlflow import MlflowClient
 
 import storecast
 from storecast import cli, runs
+from storecast.project import Project
+from storecast.tracking import Tracking
 from tests import uc_rules
 from tests.fills import chain_sales, fill, settings
 
 # MLflow and SQLAlchemy warn about themselves
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.slow]
+
+
+def plain(project: Project, address: str) -> MlflowClient:
+    """MLflow's own client, past everything of ours."""
+    return MlflowClient(Tracking.of(project).uri, address)
 
 
 def test_validate_deploy_forecast_and_roll_back(
@@ -54,7 +61,7 @@ def test_validate_deploy_forecast_and_roll_back(
     assert [(v["version"], v["aliases"]) for v in listed] == [
         ("2", ["Champion"]), ("1", ["PreviousChampion"]),
     ]  # fmt: skip
-    kept = MlflowClient(registry_uri=address).get_registered_model("demo.chain.forecaster")
+    kept = plain(project, address).get_registered_model("demo.chain.forecaster")
     assert dict(kept.aliases) == {"champion": 2, "previouschampion": 1}
 
     back = said("models", "rollback", "--reason", "it was worse")

@@ -15,7 +15,7 @@ import storecast
 from storecast import lineage, registry, runs
 from storecast.configfile import parse_config
 from storecast.deployment.step import deploy
-from storecast.errors import Code, InputError
+from storecast.errors import Code, InputError, ModelError
 from storecast.inference.step import forecast
 from storecast.lineage.tracing import trace
 from storecast.lineage.wording import lines
@@ -121,6 +121,27 @@ def test_the_same_comes_by_number_by_alias_and_by_the_beginning_of_an_id(project
         with pytest.raises(InputError) as refused:
             trace(project, forecast_id=unknown)
         assert refused.value.code is Code.FORECAST_UNKNOWN
+
+
+def test_a_forecast_of_several_versions_or_of_none_says_so(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trace(project).forecasts[0]
+
+    def forecasts(*parts: tuple[str, str]) -> None:
+        made = [{**real, "model_version": v, "origins": [origin]} for v, origin in parts]
+        monkeypatch.setattr("storecast.lineage.tracing._forecasts", lambda _: made)
+
+    forecasts(("1", "champion"), ("unknown", "seasonal_naive"))
+    told = trace(project, forecast_id=real["forecast_id"])
+    assert told.forecast is not None
+    assert (told.version, told.forecast["also_of"]) == ("1", ["unknown"])
+    assert any("further rows of it are of version unknown" in line for line in lines(told))
+    forecasts(("unknown", "seasonal_naive"))
+    with pytest.raises(ModelError) as refused:
+        trace(project, forecast_id=real["forecast_id"])
+    assert refused.value.code is Code.MODEL_UNKNOWN
+    assert real["run_id"] in str(refused.value.where)
 
 
 def test_no_secret_is_in_the_ledger_nor_in_what_is_shown(project: Project) -> None:

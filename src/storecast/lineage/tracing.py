@@ -11,7 +11,7 @@ import polars as pl
 from storecast import registry, runs
 from storecast.artifact.load import recipe_of
 from storecast.core.schema import METRICS
-from storecast.errors import Code, InputError, StorecastError
+from storecast.errors import Code, InputError, ModelError, StorecastError
 from storecast.lineage.championship import changes
 from storecast.registry.artefacts import packed
 
@@ -88,9 +88,28 @@ def trace(
         RegistryError: NO_CHAMPION, REGISTRY_UNREACHABLE.
     """
     made = _forecasts(project)
-    asked = None if forecast_id is None else _asked(made, forecast_id)
+    asked = None if forecast_id is None else _asked(made, forecast_id, version)
     wanted = asked["model_version"] if asked is not None and version is None else version
-    return _lineage(project, registry.of(project).version(wanted), made, asked)
+    versions = registry.of(project)
+    try:
+        found = versions.version(wanted)
+    except ModelError as fault:
+        if asked is None:
+            raise
+        raise _of_no_version(asked) from fault
+    return _lineage(project, found, made, asked)
+
+
+def _of_no_version(asked: dict[str, Any]) -> ModelError:
+    return ModelError(
+        Code.MODEL_UNKNOWN,
+        f"the forecast is of no version that the registry has: it came from "
+        f"{', '.join(asked['origins'])} while no champion could be asked",
+        where=f"forecast {asked['forecast_id']}, run {asked['run_id']}",
+        expected="a forecast of a registered version",
+        found=f"version {asked['model_version']}",
+        next_step="storecast tables show runs: the run says what it read, and with which code",
+    )
 
 
 def _lineage(
@@ -209,22 +228,24 @@ def _run(project: Project, run_id: str | None) -> dict[str, Any] | None:
 
 
 def _forecasts(project: Project) -> list[dict[str, Any]]:
-    """Each forecast of the tables in one row, newest first."""
+    """Each forecast of the tables in a row for each version that it is of, newest first."""
     version = runs.named_versions(project).get("forecasts")
     if version is None:
         return []
     rows = pl.DataFrame(
         project.tables.scan("forecasts", version=version, columns=_FORECASTS).read_all()
     )
-    made = rows.group_by("forecast_id").agg(
-        *(pl.col(n).first() for n in ("model_name", "model_version", "cutoff", "origin")),
+    made = rows.group_by("forecast_id", "model_version").agg(
+        pl.col("model_name", "cutoff", "run_id").first(),
+        origins=pl.col("origin").unique().sort(),
         stores=pl.col("store_id").n_unique(),
         rows=pl.len(),
         total=pl.col("forecast_mean").sum(),
         created_at=pl.col("created_at").min(),
-        run_id=pl.col("run_id").first(),
     )
-    newest = made.sort("created_at", "forecast_id", descending=True)
+    newest = made.sort(
+        "created_at", "forecast_id", "rows", "model_version", descending=[True, True, True, False]
+    )
     return [_plain(row) for row in newest.iter_rows(named=True)]
 
 
@@ -233,10 +254,13 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "cutoff": cutoff, "created_at": created}
 
 
-def _asked(made: list[dict[str, Any]], forecast_id: str) -> dict[str, Any]:
-    found = [f for f in made if f["forecast_id"].startswith(forecast_id)]
+def _asked(made: list[dict[str, Any]], forecast_id: str, version: str | None) -> dict[str, Any]:
+    """The forecast, of the version that most of its rows are of, or of the one asked for."""
+    parts = [f for f in made if f["forecast_id"].startswith(forecast_id)]
+    found = list(dict.fromkeys(f["forecast_id"] for f in parts))
     if len(found) == 1:
-        return found[0]
+        of_it = [f for f in parts if version in (None, f["model_version"])] or parts
+        return {**of_it[0], "also_of": [f["model_version"] for f in parts if f is not of_it[0]]}
     raise InputError(
         Code.FORECAST_UNKNOWN,
         f"no forecast has the id {forecast_id!r}"
@@ -244,7 +268,8 @@ def _asked(made: list[dict[str, Any]], forecast_id: str) -> dict[str, Any]:
         else f"{len(found)} forecasts have an id that begins with {forecast_id!r}",
         where="forecasts",
         expected="a forecast_id of the table forecasts, or its beginning",
-        found=", ".join(f["forecast_id"] for f in made[:5]) or "no forecast at all",
+        found=", ".join(list(dict.fromkeys(f["forecast_id"] for f in made))[:5])
+        or "no forecast at all",
         next_step="storecast tables show forecasts",
     )
 

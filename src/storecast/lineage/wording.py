@@ -159,7 +159,9 @@ def _forecast(lineage: Lineage) -> Iterator[str]:
     if made is None:
         return
     yield _made(made)
-    yield f"origin {made['origin']}, run {made['run_id']}"
+    yield f"origin {', '.join(made['origins'])}, run {made['run_id']}"
+    if made["also_of"]:
+        yield f"further rows of it are of version {', '.join(made['also_of'])}"
     if "tables" in made:
         yield f"read {_versions(made['tables'])}"
         same = made["configuration"]["hash"] == lineage.configuration["hash"]
