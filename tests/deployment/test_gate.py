@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from storecast import pipeline, registry, runs
+from storecast.backtest import tasks
 from storecast.deployment import gate
 from storecast.deployment.candidate import DEPLOYMENT
 from storecast.deployment.candidate import LEVEL as LEVEL_TAG
@@ -247,6 +248,21 @@ def test_a_serving_artefact_that_cannot_be_asked_leaves_the_levels(shop: Shop) -
     assert (result.champion, result.judgement and result.judgement.road) == ("2", "refresh")
     assert "shift" not in names(result)
     assert "could not be asked" in " ".join(result.remarks)
+
+
+def test_what_the_validation_has_computed_is_not_computed_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees = {"name": "trees", "kind": "lightgbm", "n_estimators": 3, "lags": [1, 7]}
+    mixed = {"name": "ensemble", "members": [LEVEL, NAIVE]}
+    project = shop(models=[NAIVE, LEVEL, trees, mixed], accelerator="cpu")
+
+    def computed(task: Any) -> Any:
+        raise AssertionError(f"{task.recipe.name} at {task.cutoff} is computed again")
+
+    monkeypatch.setattr(tasks, "_computed", computed)
+    assert deploy(project, model="ensemble").champion == "1"
+    refused(project, model="trees")
 
 
 class Killed(BaseException):

@@ -13,7 +13,7 @@ it does not, the champion stays.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
@@ -172,7 +172,9 @@ class Gate:
             return Decision(self._no_windows("challenge"), against)
         try:
             with packed(self.project, champion) as folder:
-                theirs = recipe_of(folder)
+                packed_recipe = recipe_of(folder)
+            # where it computes is no part of a recipe, and not packed
+            theirs = replace(packed_recipe, accelerator=self.project.config.accelerator)
             _runnable(theirs)
         except (StorecastError, OSError) as fault:
             return self._incomparable(recipe, champion, fault)
