@@ -127,7 +127,7 @@ def alike(sizes: Sizes) -> Pair:
 
     def drawn(random: Random, stores: int) -> tuple[Floats, Floats, Floats]:
         chain = chain_of(random, stores, sizes)
-        return chain.sales, *(errors_of(random, chain, sizes) for _ in range(2))
+        return chain.sales, errors_of(random, chain, sizes), errors_of(random, chain, sizes)
 
     return drawn
 
