@@ -31,6 +31,7 @@ def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(left.value.code or 0), said.out, said.err
 
 
+@pytest.mark.slow
 def test_a_refusal_is_exit_code_3_with_the_table_and_in_json_with_the_checks(
     shop: Callable[..., Project], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -186,6 +186,7 @@ def test_too_few_windows_are_no_evidence_and_a_forced_version_says_who_and_why(
     assert said in " ".join(deploy(project).sentences())
 
 
+@pytest.mark.slow
 def test_a_version_that_was_refused_may_pass_later_and_its_tags_follow(shop: Shop) -> None:
     deploy(shop(), model=NAIVE)
     strict = shop(gate={"max_bias": 1e-6})
@@ -198,12 +199,14 @@ def test_a_version_that_was_refused_may_pass_later_and_its_tags_follow(shop: Sho
     assert (kept["gate"], kept["gate_reasons"]) == ("passed", "none")
 
 
+@pytest.mark.slow
 def test_without_a_reason_it_is_forced_all_the_same(shop: Shop) -> None:
     project = shop(validation={"windows": 8, "step": 7, "warmup": 2})
     deploy(project, model=NAIVE)
     assert deploy(project, force=True).forced_reason == "none given"
 
 
+@pytest.mark.slow
 def test_a_recipe_that_no_longer_beats_the_baseline_is_not_refreshed(shop: Shop) -> None:
     deploy(shop())
     project = shop(200, change=silent_from(160))
@@ -215,6 +218,7 @@ def test_a_recipe_that_no_longer_beats_the_baseline_is_not_refreshed(shop: Shop)
     assert aliases(project) == {"Champion": "1", "Challenger": "2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["features", "damaged"])
 def test_a_champion_that_cannot_be_run_again_is_said_and_the_baseline_is_the_bar(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, why: str
@@ -238,6 +242,7 @@ def test_a_champion_that_cannot_be_run_again_is_said_and_the_baseline_is_the_bar
     assert aliases(project)["Champion"] == "2"
 
 
+@pytest.mark.slow
 def test_a_serving_artefact_that_cannot_be_asked_leaves_the_levels(shop: Shop) -> None:
     project = shop()
     deploy(project)
@@ -250,6 +255,7 @@ def test_a_serving_artefact_that_cannot_be_asked_leaves_the_levels(shop: Shop) -
     assert "could not be asked" in " ".join(result.remarks)
 
 
+@pytest.mark.slow
 def test_what_the_validation_has_computed_is_not_computed_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,11 +292,11 @@ class _Dying:
 @pytest.mark.parametrize(
     ("where", "what"),
     [
-        (registry.Registry, "register"),
-        (registry.Registry, "challenge"),
-        (registry.Registry, "tag"),
+        pytest.param(registry.Registry, "register", marks=pytest.mark.slow),
+        pytest.param(registry.Registry, "challenge", marks=pytest.mark.slow),
+        pytest.param(registry.Registry, "tag", marks=pytest.mark.slow),
         (Aliases, "point"),
-        (Aliases, "drop"),
+        pytest.param(Aliases, "drop", marks=pytest.mark.slow),
     ],
 )
 def test_a_deployment_that_was_killed_ends_as_an_undisturbed_one(
@@ -341,6 +347,7 @@ def test_a_pipeline_goes_on_past_a_refused_gate_and_says_so(
     assert any(isinstance(what, DeployResult) for name, what in heard if name == "deploy")
 
 
+@pytest.mark.slow
 def test_a_fixed_end_of_the_training_says_when_a_retraining_is_pointless(shop: Shop) -> None:
     span = {"from": FIRST.isoformat(), "until": until(160).isoformat()}
     project = shop(170, training=span)
@@ -352,6 +359,7 @@ def test_a_fixed_end_of_the_training_says_when_a_retraining_is_pointless(shop: S
     assert "nothing newer" not in " ".join(deploy(shop(170)).sentences())
 
 
+@pytest.mark.slow
 def test_whether_the_shorter_span_is_better_is_told_of_the_model_that_is_deployed(
     shop: Shop,
 ) -> None:
