@@ -60,7 +60,6 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
     [
         ("platform", "databricks"),
         ("platform", "spark"),
-        ("validation.compare_from", [None, "2021-01-01"]),
         ("inference.fallback", ["previous_champion", "empty"]),
         ("warehouse", "/tmp/w"),
     ],

@@ -235,7 +235,8 @@ _MEANING = {
     "validation.warmup": "First windows, which teach the intervals and are scored for no model.",
     "validation.metric": "What the leaderboard is ordered by.",
     "validation.baseline": "The model to beat; it stands in where another fails.",
-    "validation.compare_from": "Starts of the training span to compare.",
+    "validation.compare_from": "First days of training to compare with `training.from`, which null "
+    "stands for; see [validation.md](validation.md#other-first-days-of-training).",
     "validation.align": "How cutoffs lie: on the calendar, the same for all stores; or by each "
     "store's own end, for benchmarks alone: see [validation.md](validation.md).",
     "models": "Names, or mappings with `name` and parameters: see [models.md](models.md).",
@@ -254,8 +255,8 @@ _MEANING = {
     "gate.max_shift": "Share of sales by which a refreshed model's forecasts may differ from those "
     "of the serving one.",
     "gate.max_level": "Share by which they may lie beyond the recent levels of sales.",
-    "inference.fallback": "What is tried when the champion cannot forecast, in order; served: "
-    "`seasonal_naive`, `empty`.",
+    "inference.fallback": "What is tried when the champion cannot forecast, in order; see "
+    "[forecasting.md](forecasting.md#when-the-champion-fails).",
     "max_rejected": "Share of rejected rows above which an ingestion stops before its commit.",
     "accelerator": "Where neural models are computed.",
     "mlflow.tracking_uri": "Where runs are tracked; null: `mlflow.db` in the project folder.",

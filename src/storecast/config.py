@@ -24,8 +24,8 @@ from pydantic import (
     model_validator,
 )
 
-from storecast.backtest.significance import windows_needed
 from storecast.backtest.judgement import Limits
+from storecast.backtest.significance import windows_needed
 from storecast.core.calendar import CalendarRules, Event, Frequency
 from storecast.core.panel import Known, SeriesRules
 from storecast.core.schema import (
@@ -350,7 +350,7 @@ class Validation(Section):
     warmup: Annotated[int, Field(ge=1)] = 3
     metric: Literal["wape", "mase", "rmsse", "sql", "wql"] = "wape"
     baseline: Text = "seasonal_naive"
-    compare_from: Annotated[tuple[date | None, ...], _unserved((None,))] = (None,)
+    compare_from: tuple[date | None, ...] = (None,)
     align: Literal["calendar", "series_end"] = "calendar"
 
     @model_validator(mode="after")
@@ -362,6 +362,8 @@ class Validation(Section):
                 "align: series_end goes back from each store's own end: step must be a number of "
                 f"periods, not {self.step}"
             )
+        if self.align == "series_end" and any(self.compare_from):
+            raise ValueError("compare_from does not go with align: series_end")
         return self
 
 
@@ -592,6 +594,11 @@ class Config(Section):
             return gate
         scored = self.validation.windows - self.validation.warmup
         return gate.model_copy(update={"windows": min(GATE_WINDOWS, scored // 2)})
+
+    def other_starts(self) -> tuple[date, ...]:
+        """First days of training that are compared with the configured one; null is that one."""
+        days = {day for day in self.validation.compare_from if day is not None}
+        return tuple(sorted(days - {self.training.from_}))
 
     def layout(self) -> Layout:
         """What this configuration adds to the fixed part of the tables."""

@@ -14,6 +14,8 @@ import polars as pl
 import storecast
 from storecast.artifact.unified import fingerprint
 from storecast.backtest import identity
+from storecast.backtest.choosing import Split
+from storecast.backtest.spans import Spans, check_days
 from storecast.backtest.tuning import Tuned, TuningWindows
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
@@ -41,6 +43,8 @@ class Plan:
     """By how many periods each store was moved (``align: series_end``)."""
     tuning: Mapping[str, Tuned] = field(default_factory=dict)
     """What was found for models that were to be tuned; ``recipes`` has it then."""
+    spans: Spans | None = None
+    """Other first days of training to compare (``compare_from``)."""
 
     @property
     def tuned_on(self) -> TuningWindows:
@@ -75,6 +79,7 @@ def planned(config: Config, history: History, models: Sequence[str] | None) -> P
     )
     baseline = next(r for r in recipes if r.name == wanted.baseline)
     end = history.rules.frequency.last_day(history.rules.frequency.complete(history.through))
+    spans = _spans(config, history, cutoffs)
     identity = {
         "data": fingerprint(history, end),
         "recipes": {recipe.name: recipe.digest for recipe in recipes},
@@ -86,6 +91,9 @@ def planned(config: Config, history: History, models: Sequence[str] | None) -> P
         "version": storecast.__version__,
         "code": code_digest(),
     }
+    if spans is not None:
+        identity["compare_from"] = [day.isoformat() for day in spans.days]
+        identity["compared_at"] = [day.isoformat() for day in spans.counted]
     text = json.dumps(identity, sort_keys=True)
     return Plan(
         validation_id=hashlib.sha256(text.encode()).hexdigest()[:32],
@@ -93,6 +101,24 @@ def planned(config: Config, history: History, models: Sequence[str] | None) -> P
         baseline=baseline,
         cutoffs=tuple(cutoffs),
         warmup=wanted.warmup,
+        spans=spans,
+    )
+
+
+def _spans(config: Config, history: History, cutoffs: Sequence[date]) -> Spans | None:
+    """What ``compare_from`` asks for, at the windows that choose; None where it asks nothing."""
+    days = config.other_starts()
+    if not days:
+        return None
+    check_days(days, cutoffs[0], history.rules)
+    warmup = config.validation.warmup
+    counted = Split.of(cutoffs[warmup:], config.gated().windows or 0).choosing
+    return Spans(
+        days=days,
+        cutoffs=(*cutoffs[:warmup], *counted),
+        counted=counted,
+        horizon=config.forecast.horizon,
+        metric=config.validation.metric,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from storecast.backtest.spans import SpanVerdict, verdicts
 from storecast.core.schema import METRICS
 from storecast.errors import StorecastError
 from storecast.models.ensemble import KIND as ENSEMBLE
@@ -70,10 +71,14 @@ def recorded(
     history: History,
     plan: Plan,
     scores: pl.DataFrame,
-    tasks: Sequence[Mapping[str, Any]],
+    details: Mapping[str, Any],
 ) -> str:
-    """Leave a validation in MLflow; the parent's run id. Raises as ``record_validation``."""
+    """Leave a validation in MLflow; the parent's run id. Raises as ``record_validation``.
+
+    Of ``details`` the tasks and, where there are, the spans.
+    """
     wanted = project.config.validation
+    spans = verdicts(details)
     lines = leaderboard(scores, wanted.metric, wanted.baseline)
     recipes = {recipe.name: recipe for recipe in plan.recipes}
     record = ValidationRecord(
@@ -91,7 +96,7 @@ def recorded(
         },
         note=_note(lines, wanted.metric),
         models=[
-            _model(recipes[line.model], rank, line, scores, tasks, wanted.metric)
+            _model(recipes[line.model], rank, line, scores, details["tasks"], wanted.metric, spans)
             for rank, line in enumerate(lines, 1)
         ],
         data=_data(project, run, history),
@@ -100,6 +105,7 @@ def recorded(
             "leaderboard.json": json.dumps([line.as_dict() for line in lines], indent=1),
             "scores.csv": scores.write_csv(),
             **({"tuning.json": _tuning(plan)} if plan.tuning else {}),
+            **({"spans.json": json.dumps([s.as_dict() for s in spans], indent=1)} if spans else {}),
         },
         figures=pictures(scores, wanted.metric, [line.model for line in lines]),
     )
@@ -142,6 +148,7 @@ def _model(
     scores: pl.DataFrame,
     tasks: Sequence[Mapping[str, Any]],
     metric: str,
+    spans: Sequence[SpanVerdict],
 ) -> ModelRecord:
     overall = {name: value for name in METRICS if (value := getattr(line, name)) is not None}
     mine = [task for task in tasks if task["model"] == recipe.name]
@@ -157,6 +164,7 @@ def _model(
             "n_filled": line.n_filled,
             **took,
             **({"peak_memory_mb": max(peaks)} if peaks else {}),
+            **{f"from/{s.other}/{metric}": s.other_loss for s in spans if s.model == recipe.name},
         },
         series={
             **_by_cutoff(scores, recipe.name),

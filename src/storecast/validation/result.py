@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from storecast.backtest.significance import LEVEL, MOST, fewest
+from storecast.backtest.spans import SpanVerdict
 from storecast.core.alignment import SERIES_END
 from storecast.validation.leaderboard import Line
 from storecast.validation.leakage import Audit
@@ -44,6 +45,7 @@ class ValidationResult:
         align: how cutoffs lie, ``calendar`` or ``series_end``.
         tasks: of each model at each cutoff the seconds that it took, its process' peak memory in
             10^6 bytes, and whether an earlier validation had finished it (kept).
+        spans: of each model compared how another first day of training did (``compare_from``).
     """
 
     run_id: str
@@ -62,6 +64,7 @@ class ValidationResult:
     audit: Audit
     align: str
     tasks: tuple[Mapping[str, Any], ...] = ()
+    spans: tuple[SpanVerdict, ...] = ()
     kept: tuple[date, ...] = ()
 
     @property
@@ -74,6 +77,7 @@ class ValidationResult:
         return {
             **asdict(self),
             "audit": self.audit.as_dict(),
+            "spans": [span.as_dict() for span in self.spans],
             "leaking": list(self.leaking),
             "windows": len(self.cutoffs) + len(self.warmup),
             "level": LEVEL,
@@ -122,6 +126,7 @@ class ValidationResult:
                 f"timeless: of {', '.join(self.timeless)} no versions are kept (valid_from), so "
                 "the past's forecasts know the stores as they are today"
             )
+        told += self._on_spans()
         if self.align != SERIES_END:
             told += self.audit.sentences()
         kept = sum(bool(task["kept"]) for task in self.tasks)
@@ -129,6 +134,16 @@ class ValidationResult:
             told.append(f"{kept} of {len(self.tasks)} tasks were finished before: not done again")
         if self.reused:
             told.append("nothing has changed since this validation was made: taken from the tables")
+        return told
+
+    def _on_spans(self) -> list[str]:
+        """How the best model does from other first days of training; which others do better."""
+        told = [span.sentence() for span in self.spans if span.model == self.best]
+        others = {span.model for span in self.spans if span.model != self.best and span.warns}
+        if others:
+            told.append(
+                f"better with another first day of training as well: {', '.join(sorted(others))}"
+            )
         return told
 
     def _reality(self) -> list[str]:

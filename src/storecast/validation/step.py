@@ -16,6 +16,7 @@ from storecast.backtest.comparison import compared
 from storecast.backtest.ensembles import Outcomes, weighted, with_ensembles
 from storecast.backtest.remaining import Remaining
 from storecast.backtest.road import calibrations, walk_forward
+from storecast.backtest.spans import losses_by_span, verdicts, worth_comparing
 from storecast.backtest.tasks import Outcome, backtest, cost_of, told
 from storecast.backtest.tuning import Tuner, tuned
 from storecast.core.alignment import SERIES_END, by_series_end, moved_back
@@ -143,14 +144,44 @@ def _made(
         "cutoffs": [day.isoformat() for day in plan.cutoffs],
         "warmup": plan.warmup,
         "step": config.validation.step,
+        **_spans(run, project, history, plan, frame, scores),
     }
     run.progress("writing to MLflow")
     details["mlflow_run_id"] = run.details["mlflow_run_id"] = recorded(
-        project, run, history, final, scores, tasks
+        project, run, history, final, scores, details
     )
     run.progress("writing the tables")
     _committed(run, project, _own(frame, rules, plan), scores, plan)
     return details, scores
+
+
+def _spans(
+    run: Run,
+    project: Project,
+    history: History,
+    plan: Plan,
+    frame: pl.DataFrame,
+    scores: pl.DataFrame,
+) -> dict[str, Any]:
+    """The detail ``spans``: what other first days of training would have made of the models."""
+    spans = plan.spans
+    if spans is None:
+        return {}
+    means = chosen_by(scores, spans.metric, spans.counted)
+    best, *_ = ranked(means, plan.baseline.name) or [plan.baseline.name]
+    losses = losses_by_span(
+        history,
+        frame,
+        worth_comparing(plan.recipes, best),
+        plan.baseline,
+        spans,
+        project.compute,
+        scratch=project.scratch(),
+        keep=project.finished_tasks,
+        heard=lambda done, total: run.progress("other first days of training", done, total),
+    )
+    configured = history.rules.training_from.isoformat()
+    return {"spans": {"configured": configured, "metric": spans.metric, "losses": losses}}
 
 
 def _tuned(run: Run, project: Project, history: History, plan: Plan) -> Plan:
@@ -320,4 +351,5 @@ def _result(
         audit=audit,
         align=config.validation.align,
         tasks=tuple(details.get("tasks", ())),
+        spans=verdicts(details),
     )
