@@ -22,6 +22,8 @@ from storecast.project import Project
 from storecast.validation.step import validate
 from tests.fills import FIRST, chain_sales, fill, settings
 
+from .champions import champion, mended, tampered
+
 # MLflow and SQLAlchemy warn about themselves
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -46,8 +48,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template")
     project = assemble(parse_config(settings()), root)
     fill(project, chain_sales(("001", "1", "Öç"), 120), {"1": CLOSED_ON})
-    validate(project)
-    deploy(project)
+    champion(project)
     return root
 
 
@@ -66,17 +67,9 @@ def served(template: Path, tmp_path: Path) -> Served:
     return make
 
 
-def tampered(project: Project) -> None:
-    """Break the champion: one byte of its packed rules."""
-    (rules,) = (project.root / "mlartifacts").rglob("rules.json")
-    text = rules.read_text("utf-8")
-    rules.write_text(text.replace('"horizon": 7', '"horizon": 8'), "utf-8")
-    assert rules.read_text("utf-8") != text
-
-
-def mended(project: Project) -> None:
-    (rules,) = (project.root / "mlartifacts").rglob("rules.json")
-    rules.write_text(rules.read_text("utf-8").replace('"horizon": 8', '"horizon": 7'), "utf-8")
+def served_again(project: Project, **changes: Any) -> Project:
+    """The same folder with other keys of the configuration."""
+    return assemble(parse_config(settings(**changes)), project.root)
 
 
 def test_the_champion_forecasts_from_the_last_complete_period(served: Served) -> None:
@@ -147,6 +140,8 @@ def test_a_broken_champion_falls_back_aloud(
     assert strict.value.exit_code == 1
     assert table(project, "forecasts").height == good.rows
 
+    naive = ("seasonal_naive", "empty")
+    project = served_again(project, inference={"fallback": naive})
     fallen = forecast(project)
     assert fallen.fell_back == "seasonal_naive"
     assert fallen.origins == {"seasonal_naive": 14}
@@ -162,7 +157,7 @@ def test_a_broken_champion_falls_back_aloud(
     assert table(project, "forecasts_latest").equals(latest)
 
     mended(project)
-    assert forecast(project).unchanged
+    assert forecast(served_again(project)).unchanged
 
 
 def test_an_empty_fallback_is_valid_loud_and_replaces_nothing(served: Served) -> None:

@@ -46,13 +46,13 @@ class Noted:
         }
 
 
-def completed(window: Window, rows: pl.DataFrame, packed: History) -> tuple[Window, Noted]:
+def completed(window: Window, rows: pl.DataFrame, packed: History | None) -> tuple[Window, Noted]:
     """The window, in each store-period without a row what the packed tables know of it.
 
     Args:
         window: cut from the history that ``rows`` tell.
         rows: checked flat rows.
-        packed: what the artefact was packed with.
+        packed: what the artefact was packed with; None: nothing.
 
     Returns:
         the window, and what was noted. Where the packed tables know nothing of a store-period
@@ -69,8 +69,10 @@ def completed(window: Window, rows: pl.DataFrame, packed: History) -> tuple[Wind
         made=after.is_empty(),
         filled={} if after.is_empty() else dict(counted.iter_rows()),
         ignored=after.height - (asked.height - int(hole.sum())),
-        packed=_told_by(packed, rows, rules),
+        packed=() if packed is None else _told_by(packed, rows, rules),
     )
+    if packed is None:
+        return window, noted
     given = [name for name in rules.known if name in rows.columns]
     return _filled(window, hole.to_numpy(), given, replace(packed, rules=rules)), noted
 

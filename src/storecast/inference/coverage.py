@@ -10,6 +10,7 @@ import polars as pl
 from storecast.core.panel import History
 
 FORECAST, FALLBACK, EXCLUDED = "forecast", "fallback", "excluded"
+CHAMPION = "champion"
 
 
 def everyone(history: History) -> pl.DataFrame:
@@ -29,52 +30,72 @@ def ledger(
     horizon: int,
     cutoff: date,
     failure: str | None,
-    fell_back: bool,
 ) -> pl.DataFrame:
     """One row a store: expected = forecast + fallback + excluded.
 
     Args:
         stores: store_id and closed_on of every store that the tables know.
-        made: the forecast's rows, by store_id.
+        made: the forecast's rows: store_id, and origin (champion, or a link of the chain).
         horizon: periods that every store is expected to have.
         cutoff: last day that the forecast knows.
         failure: why the champion did not forecast, if it did not.
-        fell_back: whether ``made`` comes from a fallback.
 
     Returns:
-        store_id, status, reason, expected, forecast, fallback, excluded; sorted.
+        store_id, status, reason, expected, forecast, fallback, excluded; sorted. A store of
+        which a period is left out is ``excluded``.
     """
-    counted = made.group_by("store_id").agg(pl.len().cast(pl.Int64).alias("made"))
-    every = (
-        pl.concat([stores.select("store_id"), counted.select("store_id")])
-        .unique()
-        .join(stores.select("store_id", "closed_on"), on="store_id", how="left")
-        .join(counted, on="store_id", how="left")
-        .with_columns(pl.col("made").fill_null(0), pl.lit(horizon, pl.Int64).alias("expected"))
+    counted = (
+        made.group_by("store_id", "origin")
+        .len("n")
+        .sort("origin")
+        .group_by("store_id")
+        .agg(
+            forecast=pl.col("n").filter(pl.col("origin") == CHAMPION).sum().cast(pl.Int64),
+            fallback=pl.col("n").filter(pl.col("origin") != CHAMPION).sum().cast(pl.Int64),
+            links=pl.format("{} {}", "origin", "n").str.join(", "),
+        )
     )
-    rows, nothing = pl.col("made"), pl.lit(0, pl.Int64)
-    closed = pl.col("closed_on") <= cutoff
-    absent = failure if failure is not None else "no sale known by the cutoff"
-    left_out = (
-        pl.when(closed)
-        .then(pl.format("closed on {}", pl.col("closed_on")))
-        .otherwise(pl.lit(absent))
+    known = stores.select("store_id", "closed_on")
+    every = (
+        pl.concat([known.select("store_id"), counted.select("store_id")])
+        .unique()
+        .join(known, on="store_id", how="left")
+        .join(counted, on="store_id", how="left")
+        .with_columns(pl.col("forecast", "fallback").fill_null(0), expected=pl.lit(horizon))
+        .with_columns(excluded=pl.col("expected") - pl.col("forecast") - pl.col("fallback"))
     )
     return every.select(
         "store_id",
-        pl.when(rows < pl.col("expected"))
+        pl.when(pl.col("excluded") > 0)
         .then(pl.lit(EXCLUDED))
-        .otherwise(pl.lit(FALLBACK if fell_back else FORECAST))
+        .when(pl.col("fallback") > 0)
+        .then(pl.lit(FALLBACK))
+        .otherwise(pl.lit(FORECAST))
         .alias("status"),
-        pl.when(rows < pl.col("expected"))
-        .then(left_out)
-        .otherwise(pl.lit(failure if fell_back else None, pl.String))
-        .alias("reason"),
-        "expected",
-        (nothing if fell_back else rows).alias("forecast"),
-        (rows if fell_back else nothing).alias("fallback"),
-        (pl.col("expected") - rows).alias("excluded"),
+        _reason(cutoff, failure).alias("reason"),
+        *(pl.col(name).cast(pl.Int64) for name in ("expected", FORECAST, FALLBACK, EXCLUDED)),
     ).sort("store_id")
+
+
+def _reason(cutoff: date, failure: str | None) -> pl.Expr:
+    """Why a store has less than its whole forecast of the champion."""
+    absent = failure if failure is not None else "no sale known by the cutoff"
+    told = pl.lit(failure, pl.String)
+    return (
+        pl.when((pl.col("excluded") > 0) & (pl.col("closed_on") <= cutoff))
+        .then(pl.format("closed on {}", pl.col("closed_on")))
+        .when((pl.col("excluded") > 0) & (pl.col("fallback") > 0))
+        .then(
+            pl.format(
+                "{}; {}; for {} periods no fallback", told, pl.col("links"), pl.col("excluded")
+            )
+        )
+        .when(pl.col("excluded") > 0)
+        .then(pl.lit(absent))
+        .when(pl.col("fallback") > 0)
+        .then(pl.format("{}; {}", told, pl.col("links")))
+        .otherwise(pl.lit(None, pl.String))
+    )
 
 
 def balances(rows: pl.DataFrame) -> Mapping[str, int]:

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from storecast import registry, runs
 from storecast.artifact import flat
-from storecast.artifact.unified import output_schema
+from storecast.artifact.future import completed
 from storecast.core.window import Window, cut
-from storecast.errors import Code, InputError, ModelError, StorecastError
+from storecast.errors import Code, InputError, StorecastError
 from storecast.history import load_history
 from storecast.inference import coverage
-from storecast.inference.fallback import EMPTY, fall_back
-from storecast.tracking import Tracking
+from storecast.inference.fallback import CHAMPION, EMPTY, LAST, NAIVE, PREVIOUS, Task, answered
+from storecast.inference.reading import read
 
 if TYPE_CHECKING:
-    from storecast.core.panel import History
+    from storecast.core.panel import History, SeriesRules
+    from storecast.inference.fallback import Answer
     from storecast.project import Project
     from storecast.registry import ModelVersion
     from storecast.runs import Run
 
-log = logging.getLogger(__name__)
-
-CHAMPION = "champion"
+_RANKS = {CHAMPION: 0, PREVIOUS: 1, LAST: 2, NAIVE: 3}
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,15 @@ class ForecastResult:
         first, last: labels of the first and last period forecast; None where there is none.
         stores, rows: how many.
         total: sum of forecast_mean.
-        origins: rows by origin: champion, seasonal_naive.
+        origins: rows by origin: champion, previous_champion, last_forecast, seasonal_naive.
         cold_start: stores forecast by the cold-start rule.
-        model_name, model_version: the champion.
-        trained_through: last day that the champion's training knew.
-        fell_back: the link of the fallback chain that answered, where the champion did not.
+        model_name, model_version: the champion; the version is ``unknown`` where the registry
+            does not tell it.
+        trained_through: last day that the training knew, of the version that forecast.
+        fell_back: the links of the fallback chain that answered, where the champion did not;
+            ``empty`` where none did.
         failure: what the champion died of, with its code.
+        failures: the same of every link that was asked.
         unchanged: whether the tables had this very forecast before.
         ledger: sums of expected, forecast, fallback and excluded periods.
     """
@@ -69,6 +70,7 @@ class ForecastResult:
     trained_through: date | None
     fell_back: str | None
     failure: str | None
+    failures: dict[str, str]
     unchanged: bool
     ledger: dict[str, int]
 
@@ -84,14 +86,13 @@ class ForecastResult:
         told = []
         if self.fell_back == EMPTY:
             told.append(
-                f"NO FORECAST WAS MADE: the champion failed ({self.failure}) and the fallback is "
-                "`empty`; earlier forecasts stay in forecasts_latest"
+                f"NO FORECAST WAS MADE: the champion failed ({self.failure}), and so did every "
+                "fallback before `empty`; earlier forecasts stay in forecasts_latest"
             )
         elif self.fell_back is not None:
-            told.append(
-                f"THE CHAMPION FAILED ({self.failure}); the fallback {self.fell_back} forecast "
-                "instead"
-            )
+            shares = ", ".join(f"{name} {n:,} rows" for name, n in self.origins.items())
+            told.append(f"THE CHAMPION FAILED ({self.failure}); instead: {shares}")
+        told += [f"{n} failed: {why}" for n, why in self.failures.items() if n != CHAMPION]
         if self.rows:
             again = "; the tables had it already" if self.unchanged else ""
             told.append(
@@ -109,94 +110,143 @@ class ForecastResult:
             )
         if self.trained_through is not None and self.trained_through > self.cutoff:
             told.append(
-                f"the champion was trained on sales up to {self.trained_through}, later than this "
+                f"the model was trained on sales up to {self.trained_through}, later than this "
                 "cutoff: this is no test of its accuracy"
             )
         return told
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What is to be forecast, from the tables or from a file."""
+
+    history: History
+    window: Window
+    rows: pl.DataFrame
+
+
 def forecast(
-    project: Project, *, as_of: date | None = None, strict: bool = False
+    project: Project,
+    *,
+    as_of: date | None = None,
+    input: str | Path | None = None,  # noqa: A002 - as the command's option
+    strict: bool = False,
 ) -> ForecastResult:
     """Forecast from the last complete period with the champion.
 
     Args:
         project: what ``storecast.load`` gave.
         as_of: the cutoff is the end of the last complete period at or before this day; None:
-            of all that was ingested.
+            of all that was ingested, or of the last period with sales in ``input``.
+        input: a CSV or parquet file of flat rows to score instead of the tables. Of columns and
+            future rows that it does not have, the tables tell what they know.
         strict: whether a forecast from a fallback is an error.
 
     Raises:
-        RegistryError: NO_CHAMPION, REGISTRY_UNREACHABLE.
-        InputError: CUTOFF_INVALID where ``as_of`` is before the first complete period.
+        RegistryError: NO_CHAMPION, REGISTRY_UNREACHABLE where no forecast was ever made here;
+            later, either is one more reason to fall back.
+        InputError: CUTOFF_INVALID where ``as_of`` is before the first complete period;
+            INPUT_FILE_UNREADABLE, INPUT_COLUMN_MISSING, INPUT_INVALID for the file.
         StorecastError: NOTHING_INGESTED; FORECAST_FELL_BACK (``strict``); FORECAST_FAILED where
             no fallback is left.
     """
     with runs.begin(project, "forecast") as run:
-        champion = registry.of(project).version()
-        history = _history(run, project)
-        window = cut(history, _cutoff(history, as_of), project.config.forecast.horizon)
-        rows = flat.flatten(history, window)
+        champion = _champion(run, project)
+        if input is None:
+            told = _from_tables(run, project, as_of)
+        else:
+            told = _from_file(run, project, Path(input), as_of)
         run.progress("forecasting", 0, 1)
-        failure, trained, origin = None, None, CHAMPION
-        try:
-            made, trained = _by_champion(project, champion, rows, window)
-        except StorecastError as fault:
-            failure = f"{fault.code.value}: {fault.message}"
-            log.error("the champion failed: %s", failure)  # noqa: TRY400 - the sentence is enough
-            attempt = fall_back(project.config.inference.fallback, history, window, fault)
-            made, origin = attempt.rows, attempt.origin
-            if strict:
-                raise _fell_back(origin, failure) from fault
-        identity = _identity(project, champion, rows, window.cutoff, origin)
-        table = _rows(made, identity, champion, origin, run)
-        table, unchanged = _as_before(run, identity, table)
-        ledger = coverage.ledger(
-            coverage.everyone(history),
-            made,
-            horizon=window.horizon,
-            cutoff=window.cutoff,
-            failure=failure,
-            fell_back=failure is not None,
+        task = Task(
+            project, champion, told.history, told.window, told.rows, _read(run, "forecasts_latest")
         )
-        counts = coverage.balances(ledger)
-        _write(
-            project,
-            run,
-            identity,
-            table,
-            ledger,
-            hindsight=trained is not None and trained > window.cutoff,
-        )
+        answer = answered(task, project.config.inference.fallback)
+        if strict and answer.failure is not None:
+            raise _fell_back(answer)
+        result = _recorded(run, task, answer)
         run.progress("forecasting", 1, 1)
-        result = ForecastResult(
-            run_id=run.run_id,
-            forecast_id=identity,
-            cutoff=window.cutoff,
-            first=_day(table["date"].min()),
-            last=_day(table["date"].max()),
-            stores=table["store_id"].n_unique(),
-            rows=table.height,
-            total=float(table["forecast_mean"].sum()),
-            origins={origin: table.height} if table.height else {},
-            cold_start=made.filter(pl.col("basis") == "cold_start")["store_id"].n_unique(),
-            model_name=champion.name,
-            model_version=champion.number,
-            trained_through=trained,
-            fell_back=origin if failure is not None else None,
-            failure=failure,
-            unchanged=unchanged,
-            ledger=dict(counts),
-        )
         run.details.update(
-            forecast_id=identity,
-            cutoff=window.cutoff.isoformat(),
-            model_name=champion.name,
-            model_version=champion.number,
-            origin=origin,
-            failure=failure,
+            forecast_id=result.forecast_id,
+            cutoff=result.cutoff.isoformat(),
+            model_name=result.model_name,
+            model_version=result.model_version,
+            origin=result.fell_back or CHAMPION,
+            failure=result.failure,
+            failures=result.failures,
+            **({} if input is None else {"input": str(input)}),
         )
     return result
+
+
+def _champion(run: Run, project: Project) -> ModelVersion | StorecastError:
+    """The version that serves, or why it cannot be told.
+
+    Raises:
+        RegistryError: NO_CHAMPION, REGISTRY_UNREACHABLE where no forecast was ever made.
+    """
+    try:
+        return registry.of(project).version()
+    except StorecastError as fault:
+        if not run.has("forecasts"):
+            raise
+        return fault
+
+
+def _recorded(run: Run, task: Task, answer: Answer) -> ForecastResult:
+    """Write the tables; what was written."""
+    window = task.window
+    identity = _identity(task, answer)
+    table, unchanged = _as_before(run, identity, _rows(answer, identity, task, run))
+    ledger = coverage.ledger(
+        coverage.everyone(task.history),
+        answer.rows,
+        horizon=window.horizon,
+        cutoff=window.cutoff,
+        failure=answer.failure,
+    )
+    hindsight = [o for o, day in answer.trained_through.items() if day > window.cutoff]
+    _write(run, task, table, ledger.with_columns(forecast_id=pl.lit(identity)), hindsight)
+    links = ", ".join(answer.origins) or EMPTY
+    return ForecastResult(
+        run_id=run.run_id,
+        forecast_id=identity,
+        cutoff=window.cutoff,
+        first=_day(table["date"].min()),
+        last=_day(table["date"].max()),
+        stores=table["store_id"].n_unique(),
+        rows=table.height,
+        total=float(table["forecast_mean"].sum()),
+        origins=answer.origins,
+        cold_start=answer.rows.filter(pl.col("basis") == "cold_start")["store_id"].n_unique(),
+        model_name=task.project.config.model_name(),
+        model_version=task.version,
+        trained_through=max(answer.trained_through.values(), default=None),
+        fell_back=links if answer.failure is not None else None,
+        failure=answer.failure,
+        failures=answer.failures,
+        unchanged=unchanged,
+        ledger=dict(coverage.balances(ledger)),
+    )
+
+
+# ------------------------------------------------------------------- what is known
+
+
+def _from_tables(run: Run, project: Project, as_of: date | None) -> _Told:
+    history = _history(run, project)
+    window = cut(history, _cutoff(history, as_of), project.config.forecast.horizon)
+    return _Told(history, window, flat.flatten(history, window))
+
+
+def _from_file(run: Run, project: Project, file: Path, as_of: date | None) -> _Told:
+    """As the file tells it; of what it does not have, the tables tell what they know."""
+    rules = project.config.rules()
+    given = read(file, rules)
+    tables = _history(run, project) if runs.newest(project, "ingest") is not None else None
+    history = flat.history(given, rules, _cutoff_of(given, rules, as_of), tables)
+    window = cut(history, history.through, project.config.forecast.horizon)
+    window, _ = completed(window, given, tables)
+    return _Told(history, window, flat.flatten(history, window))
 
 
 def _history(run: Run, project: Project) -> History:
@@ -226,125 +276,47 @@ def _cutoff(history: History, as_of: date | None) -> date:
     return frequency.last_day(newest)
 
 
-# ---------------------------------------------------------------- champion
+def _cutoff_of(given: pl.DataFrame, rules: SeriesRules, as_of: date | None) -> date | None:
+    """The end of the last complete period by ``as_of``; None: of the last period with sales."""
+    frequency = rules.frequency
+    last = given.filter(pl.col("sales").is_not_null())["date"].max()
+    if as_of is None or not isinstance(last, date):
+        return None
+    return frequency.last_day(min(frequency.complete(as_of), frequency.ordinal(last)))
 
 
-def _by_champion(
-    project: Project, champion: ModelVersion, rows: pl.DataFrame, window: Window
-) -> tuple[pl.DataFrame, date]:
-    """The champion's rows, and the last day of its training.
-
-    Raises:
-        StorecastError: whatever happens: what has no code of its own is FORECAST_FAILED.
-    """
-    import mlflow.pyfunc
-
-    from storecast.artifact.pyfunc import NO_BAR, as_pandas
-
-    os.environ.setdefault(NO_BAR, "false")
-    try:
-        with Tracking.of(project).active():
-            model = mlflow.pyfunc.load_model(f"models:/{champion.name}@{registry.CHAMPION}")
-        inner = model.unwrap_python_model()
-        _is_the_packed_one(champion, inner.digest)
-        answer = model.predict(
-            as_pandas(rows),
-            params={
-                "cutoff": window.cutoff.isoformat(),
-                "horizon": window.horizon,
-                "on_error": "raise",
-            },
-        )
-        made = _accepted(pl.from_pandas(answer), window)
-    except StorecastError:
-        raise
-    except Exception as fault:
-        raise ModelError(
-            Code.FORECAST_FAILED,
-            f"version {champion.number} failed: {_said(fault)}",
-            where=champion.name,
-        ) from fault
-    return made, inner.forecaster.cutoff
-
-
-def _said(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {(str(fault).splitlines() or [''])[0][:300]}"
-
-
-def _is_the_packed_one(champion: ModelVersion, digest: str) -> None:
-    packed = champion.tags.get("digest")
-    if packed is not None and packed != digest:
-        raise ModelError(
-            Code.ARTIFACT_TAMPERED,
-            "the artefact is not the one that was registered",
-            where=f"{champion.name} version {champion.number}",
-            expected=f"digest {packed}",
-            found=f"digest {digest}",
-            next_step="storecast deploy again",
-        )
-
-
-def _accepted(made: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """What the champion answered, once it is one row for each row of the window's future."""
-    schema = output_schema(window.past.rules)
-    missing = [name for name in schema if name not in made.columns]
-    if missing:
-        raise ModelError(
-            Code.MODEL_OUTPUT_INVALID,
-            "the champion's forecast lacks a column",
-            expected=", ".join(schema),
-            found=f"no {', '.join(missing)}",
-            next_step="the configuration changed since the deployment: validate and deploy again",
-        )
-    made = made.select(pl.col(n).cast(t) for n, t in schema.items())
-    wanted = window.future.rows.select("store_id", "date")
-    absent = wanted.join(made, on=["store_id", "date"], how="anti")
-    if absent.height or made.height != wanted.height:
-        stores = ", ".join(map(repr, absent["store_id"].unique().sort().to_list()[:5]))
-        raise ModelError(
-            Code.MODEL_OUTPUT_INVALID,
-            f"the champion's forecast does not cover the open stores: {stores or 'extra rows'}",
-            expected=f"{wanted.height} rows",
-            found=f"{made.height} rows",
-        )
-    return made
-
-
-def _fell_back(origin: str, failure: str) -> StorecastError:
+def _fell_back(answer: Answer) -> StorecastError:
+    links = ", ".join(answer.origins) or EMPTY
     return StorecastError(
         Code.FORECAST_FELL_BACK,
-        f"the champion failed ({failure}); the fallback would have been {origin}",
+        f"the champion failed ({answer.failure}); the forecast would have been {links}",
         expected="a forecast of the champion (--strict)",
-        found=f"a forecast of {origin}",
-        next_step="mend the champion (storecast models show; storecast deploy), or drop --strict",
+        found=f"a forecast of {links}",
+        next_step="mend the champion (storecast models rollback; storecast deploy), or drop "
+        "--strict",
     )
 
 
 # ------------------------------------------------------------------ tables
 
 
-def _identity(
-    project: Project, champion: ModelVersion, rows: pl.DataFrame, cutoff: date, origin: str
-) -> str:
+def _identity(task: Task, answer: Answer) -> str:
+    made = answer.rows.select("origin", "model_version", "cutoff").unique()
     parts = {
-        "cutoff": cutoff.isoformat(),
-        "model": champion.name,
-        "version": champion.number,
-        "input": hashlib.sha256(rows.write_csv().encode()).hexdigest(),
-        "configuration": project.config.hash(),
-        "origin": origin,
+        "cutoff": task.window.cutoff.isoformat(),
+        "model": task.project.config.model_name(),
+        "version": task.version,
+        "input": hashlib.sha256(task.rows.write_csv().encode()).hexdigest(),
+        "configuration": task.project.config.hash(),
+        "made": sorted("/".join(map(str, row)) for row in made.iter_rows()),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _rows(
-    made: pl.DataFrame, identity: str, champion: ModelVersion, origin: str, run: Run
-) -> pl.DataFrame:
-    return made.drop("basis").with_columns(
+def _rows(answer: Answer, identity: str, task: Task, run: Run) -> pl.DataFrame:
+    return answer.rows.drop("basis").with_columns(
         forecast_id=pl.lit(identity),
-        model_name=pl.lit(champion.name),
-        model_version=pl.lit(champion.number),
-        origin=pl.lit(origin),
+        model_name=pl.lit(task.project.config.model_name()),
         created_at=pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")),
         run_id=pl.lit(run.run_id),
     )
@@ -365,51 +337,54 @@ def _as_before(run: Run, identity: str, table: pl.DataFrame) -> tuple[pl.DataFra
 
 
 def _write(
-    project: Project,
-    run: Run,
-    identity: str,
-    table: pl.DataFrame,
-    ledger: pl.DataFrame,
-    *,
-    hindsight: bool,
+    run: Run, task: Task, table: pl.DataFrame, ledger: pl.DataFrame, hindsight: list[str]
 ) -> None:
     """Commit forecasts, forecasts_latest and forecast_ledger, each only where it changes.
 
-    What a model says with ``hindsight``, trained on what came after the cutoff, is kept and
-    never offered as the latest.
+    What a model says in ``hindsight``, trained on what came after the cutoff, is kept and never
+    offered as the latest.
     """
-    specs = project.specs
-    ledger = ledger.with_columns(forecast_id=pl.lit(identity), run_id=pl.lit(run.run_id))
     plan = {
-        "forecasts": table,
-        "forecasts_latest": _newer(
-            table.clear() if hindsight else table, _read(run, "forecasts_latest")
+        "forecasts": (table, _read(run, "forecasts")),
+        "forecasts_latest": (
+            _newer(table.filter(~pl.col("origin").is_in(hindsight)), task.latest),
+            task.latest,
         ),
-        "forecast_ledger": ledger,
+        "forecast_ledger": (
+            ledger.with_columns(run_id=pl.lit(run.run_id)),
+            _read(run, "forecast_ledger"),
+        ),
     }
-    for name, rows in plan.items():
-        spec = specs[name]
-        new = _changed(rows, _read(run, name)).sort(spec.primary_key)
+    for name, (rows, before) in plan.items():
+        spec = task.project.specs[name]
+        new = _changed(rows, before).sort(spec.primary_key)
         run.commit(spec, new.select(spec.names).to_arrow().cast(spec.arrow))
 
 
 def _newer(table: pl.DataFrame, latest: pl.DataFrame | None) -> pl.DataFrame:
     """The rows that may replace those of ``latest``.
 
-    A row of an older cutoff never replaces a newer one, nor a fallback's a champion's of the
-    same cutoff.
+    A row of an older cutoff never replaces a newer one, nor one of a later link of the chain
+    that of an earlier link at the same cutoff.
     """
     if latest is None:
         return table
+
+    def rank(name: str) -> pl.Expr:
+        return pl.col(name).replace_strict(_RANKS, default=len(_RANKS), return_dtype=pl.Int64)
+
     there = latest.select(
         "store_id", "date", there_cutoff=pl.col("cutoff"), there_origin=pl.col("origin")
     )
     newer = pl.col("cutoff") > pl.col("there_cutoff")
     same = pl.col("cutoff") == pl.col("there_cutoff")
-    not_worse = (pl.col("origin") == CHAMPION) | (pl.col("there_origin") != CHAMPION)
     return (
         table.join(there, on=["store_id", "date"], how="left")
-        .filter(pl.col("there_cutoff").is_null() | newer | (same & not_worse))
+        .filter(
+            pl.col("there_cutoff").is_null()
+            | newer
+            | (same & (rank("origin") <= rank("there_origin")))
+        )
         .drop("there_cutoff", "there_origin")
     )
 
