@@ -10,6 +10,7 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from storecast.backtest.spans import SpanVerdict
 from storecast.core.calendar import Frequency
 from storecast.errors import Code, StorecastError
 from storecast.reporting import trust, wording
@@ -406,6 +407,26 @@ def test_what_leaks_is_filled_or_pretrained_is_marked():
     prose = " ".join(words(found).trust)
     assert "12.3% of the test forecasts of local_level are those of seasonal_naive" in prose
     assert "local_level is pretrained" in prose
+
+
+def test_how_the_model_did_from_another_first_day_of_training_is_told():
+    days = date(2021, 1, 1), date(2018, 1, 1)
+    spans = tuple(
+        SpanVerdict(model, *days, "wape", 0.4, 0.35, p, verdict, 6)
+        for model, p, verdict in (
+            ("lightgbm", 0.03125, "worse"),
+            ("lightgbm", 0.5, "not_told_apart"),
+            ("other", 0.5, "better"),
+        )
+    )
+    told = [s for s in said(tables(), spans=spans).trust if "Trained from" in s]
+    assert told == [
+        "Trained from 1 Jan 2018 instead of 1 Jan 2021, lightgbm has a WAPE of 35.0% instead of "
+        "40.0% in the same tests: a real difference (p = 0.031).",
+        "Trained from 1 Jan 2018 instead of 1 Jan 2021, lightgbm has a WAPE of 35.0% instead of "
+        "40.0% in the same tests: it may be chance (p = 0.500).",
+    ]
+    assert not any("Trained from" in s for s in said(tables()).trust)
 
 
 def test_the_audit_of_the_model_in_use_is_told():

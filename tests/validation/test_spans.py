@@ -9,13 +9,14 @@ from datetime import date
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 import storecast
 from storecast import runs
 from storecast.adapters.local.compute import LocalCompute
 from storecast.backtest import spans
-from storecast.backtest.spans import verdict, verdicts, worth_comparing
+from storecast.backtest.spans import check_days, verdict, verdicts, worth_comparing
 from storecast.errors import ConfigurationError, ContractError
 from storecast.models.base import Recipe
 from storecast.validation import recording
@@ -29,9 +30,12 @@ YOUNGER = "validation.compare_from=[null, 2022-05-02]"
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """MLflow replaced, since its store takes seconds to make; what was to be recorded."""
     told: list[Any] = []
-    monkeypatch.setattr(
-        recording, "record_validation", lambda _, record: told.append(record) or "parent"
-    )
+
+    def kept(_: Any, record: Any) -> str:
+        told.append(record)
+        return "parent"
+
+    monkeypatch.setattr(recording, "record_validation", kept)
     monkeypatch.setattr(recording, "finish", lambda *_: None)
     return told
 
@@ -91,17 +95,19 @@ def test_a_shorter_span_that_forgets_what_has_changed_is_better(
 
 
 def test_it_is_what_a_validation_from_that_day_would_have_found(project: Make) -> None:
-    """The other span's losses are those of a project whose training begins there."""
-    made = here(project(drifted(), TREES, YOUNGER))
+    """The other span's losses are those of a project whose training begins there.
+
+    One store sold long ago and again in a window: from the later day on it is a cold start.
+    """
+    chain = drifted() | {"old": (99, [50.0] * 60 + [0.0] * 35 + [900.0] * 5)}
+    made = here(project(chain, TREES, YOUNGER))
     storecast.validate(made, audit="off")
     losses = details(made)["spans"]["losses"]
-    there = here(project(drifted(), TREES, "training.from=2022-05-02"))
+    there = here(project(chain, TREES, "training.from=2022-05-02"))
     storecast.validate(there, audit="off")
-    from storecast.validation.step import _scores  # the table's rows, as the step reads them
-
-    with runs.begin(there, "validate") as run:
-        scores = _scores(run, details(there)["validation_id"])
-        run.details["validation_id"] = "none"
+    with runs.begin(there, "report") as run:
+        scores = pl.DataFrame(run.read("backtest_scores"))
+    scores = scores.filter(pl.col("validation_id") == details(there)["validation_id"])
     for name in ("lightgbm", "local_level"):
         rows = scores.filter((scores["model"] == name) & (scores["scope"] == "cutoff"))
         wanted = dict(rows.select("member", "wape").iter_rows())
@@ -136,6 +142,14 @@ def test_a_day_that_leaves_no_room_is_refused(project: Make) -> None:
         storecast.validate(made, audit="off")
     assert caught.value.where == "validation.compare_from"
     assert caught.value.found == "2022-10-03"
+
+
+def test_a_day_must_leave_a_horizon_before_the_first_cutoff(project: Make) -> None:
+    rules = project(drifted()).config.rules()
+    cutoff = date(2022, 9, 4)
+    check_days([date(2022, 8, 8)], cutoff, rules)  # four whole weeks, the horizon
+    with pytest.raises(ContractError, match="has 3 periods before"):
+        check_days([date(2022, 8, 9)], cutoff, rules)
 
 
 def test_it_does_not_go_with_series_end(project: Make) -> None:

@@ -9,6 +9,7 @@ from datetime import date, datetime
 import polars as pl
 
 from storecast.backtest.significance import Verdict
+from storecast.backtest.spans import SpanVerdict
 from storecast.core.calendar import Frequency
 
 _YEAR = {"D": 364, "M": 12, "W": 52}
@@ -22,7 +23,7 @@ class Setting:
     ``failure`` says why the champion failed in the newest forecast run, whose forecast is
     ``forecast_id``. ``leaking`` names the models that the leak audit failed, ``proven`` those that
     it passed, ``pretrained`` those that may know the test's data; ``by_series_end`` says that the
-    validation is a benchmark.
+    validation is a benchmark. ``spans`` says how models did from other first days of training.
     """
 
     project: str
@@ -45,6 +46,7 @@ class Setting:
     proven: tuple[str, ...] = ()
     pretrained: tuple[str, ...] = ()
     by_series_end: bool = False
+    spans: tuple[SpanVerdict, ...] = ()
     failure: str | None = None
     forecast_id: str | None = None
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from storecast import runs
 from storecast.backtest.audit import Verdict
+from storecast.backtest.spans import verdicts
 from storecast.core.alignment import SERIES_END
 from storecast.history import load_history
 from storecast.reporting.assembly import assemble
@@ -117,6 +118,7 @@ def _setting(project: Project, run: Run) -> Setting:
         proven=_audited(validated, lambda verdict: verdict.passed),
         pretrained=tuple(_details(validated).get("pretrained") or ()),
         by_series_end=_details(validated).get("align") == SERIES_END,
+        spans=verdicts(_details(validated)),
     )
 
 

@@ -262,6 +262,7 @@ def _trust(say: Wording, content: Content) -> Iterator[str]:
     )
     yield from _against_baseline(say, trust)
     yield from _marks(say, content, trust.model)
+    yield from _spans(say, content, trust.model)
     if trust.total_error is not None and trust.total_worst is not None:
         yield say.say(
             "total_error",
@@ -320,6 +321,22 @@ def _marks(say: Wording, content: Content, model: Score) -> Iterator[str]:
     if setting.by_series_end or model.model in setting.leaking:
         return
     yield say.say("audit_passed" if model.model in setting.proven else "audit_missing")
+
+
+def _spans(say: Wording, content: Content, model: Score) -> Iterator[str]:
+    """How the chosen model did from other first days of training."""
+    for span in content.setting.spans:
+        if span.model == model.model:
+            yield say.say(
+                "span_chance" if span.verdict == "not_told_apart" else "span_real",
+                model=span.model,
+                metric=span.metric.upper(),
+                day=say.day(span.configured),
+                other_day=say.day(span.other),
+                loss=say.loss(span.metric, span.loss),
+                other_loss=say.loss(span.metric, span.other_loss),
+                p=say.number(span.p_value, 3),
+            )
 
 
 def reality(say: Wording, trust: Trust) -> str | None:
