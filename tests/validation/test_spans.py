@@ -94,26 +94,36 @@ def test_a_shorter_span_that_forgets_what_has_changed_is_better(
     assert (again.reused, again.spans) == (True, result.spans)
 
 
-def test_it_is_what_a_validation_from_that_day_would_have_found(project: Make) -> None:
+@pytest.mark.parametrize("metric", ["wape", "wql"])
+def test_it_is_what_a_validation_from_that_day_would_have_found(project: Make, metric: str) -> None:
     """The other span's losses are those of a project whose training begins there.
 
     One store sold long ago and again in a window: from the later day on it is a cold start.
     """
     chain = drifted() | {"old": (99, [50.0] * 60 + [0.0] * 35 + [900.0] * 5)}
-    made = here(project(chain, TREES, YOUNGER))
+    ordered = f"validation.metric={metric}"
+    made = here(project(chain, TREES, YOUNGER, ordered))
     storecast.validate(made, audit="off")
     losses = details(made)["spans"]["losses"]
-    there = here(project(chain, TREES, "training.from=2022-05-02"))
+    there = here(project(chain, TREES, "training.from=2022-05-02", ordered))
     storecast.validate(there, audit="off")
     with runs.begin(there, "report") as run:
         scores = pl.DataFrame(run.read("backtest_scores"))
     scores = scores.filter(pl.col("validation_id") == details(there)["validation_id"])
     for name in ("lightgbm", "local_level"):
         rows = scores.filter((scores["model"] == name) & (scores["scope"] == "cutoff"))
-        wanted = dict(rows.select("member", "wape").iter_rows())
+        wanted = dict(rows.select("member", metric).iter_rows())
         found = losses[name]["2022-05-02"]
         assert found == pytest.approx({day: wanted[day] for day in found})
         assert found != losses[name]["1900-01-01"] or name != "lightgbm"
+
+
+def test_scaled_errors_have_the_configured_spans_scale(project: Make) -> None:
+    """The naive's forecasts are the same from either day, so its loss must be."""
+    made = here(project(drifted(), YOUNGER, "validation.metric=mase"))
+    storecast.validate(made, audit="off")
+    one, other = details(made)["spans"]["losses"]["seasonal_naive"].values()
+    assert one == pytest.approx(other)
 
 
 def test_without_other_days_a_validation_is_what_it_was(
