@@ -43,7 +43,6 @@ def test_every_command_of_the_surface_exists() -> None:
     ("arguments", "named"),
     [
         (["monitor"], "monitor"),
-        (["forecast", "--input", "x.csv"], "--input"),
     ],
 )
 def test_what_is_not_served_says_so_by_name(
