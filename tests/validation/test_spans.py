@@ -16,10 +16,18 @@ import storecast
 from storecast import runs
 from storecast.adapters.local.compute import LocalCompute
 from storecast.backtest import spans
-from storecast.backtest.spans import check_days, verdict, verdicts, worth_comparing
+from storecast.backtest.spans import (
+    check_days,
+    same_rows_losses,
+    verdict,
+    verdicts,
+    worth_comparing,
+)
 from storecast.errors import ConfigurationError, ContractError
 from storecast.models.base import Recipe
 from storecast.validation import recording
+
+from ..backtest.gate_windows import RULES, windows
 
 Make = Callable[..., Any]
 TREES = "models=[seasonal_naive, local_level, {name: lightgbm, n_estimators: 20, lags: [1, 2, 4]}]"
@@ -96,11 +104,8 @@ def test_a_shorter_span_that_forgets_what_has_changed_is_better(
 
 @pytest.mark.parametrize("metric", ["wape", "wql"])
 def test_it_is_what_a_validation_from_that_day_would_have_found(project: Make, metric: str) -> None:
-    """The other span's losses are those of a project whose training begins there.
-
-    One store sold long ago and again in a window: from the later day on it is a cold start.
-    """
-    chain = drifted() | {"old": (99, [50.0] * 60 + [0.0] * 35 + [900.0] * 5)}
+    """The other span's losses are those of a project whose training begins there."""
+    chain = drifted()
     ordered = f"validation.metric={metric}"
     made = here(project(chain, TREES, YOUNGER, ordered))
     storecast.validate(made, audit="off")
@@ -116,6 +121,21 @@ def test_it_is_what_a_validation_from_that_day_would_have_found(project: Make, m
         found = losses[name]["2022-05-02"]
         assert found == pytest.approx({day: wanted[day] for day in found})
         assert found != losses[name]["1900-01-01"] or name != "lightgbm"
+
+
+def test_a_store_that_a_span_has_not_seen_counts_for_none() -> None:
+    """It sold long ago and again in a window: from the later day on it is a cold start."""
+    own = windows(error=0.3).filter("compared").with_columns(model=pl.lit("m"))
+    store = pl.col("store_id") == "007"
+    other = own.with_columns(
+        forecast=pl.when(store).then(1e9).otherwise("forecast"),
+        segment=pl.when(store).then(pl.lit("cold_start")).otherwise("segment"),
+    )
+    days = date(2020, 1, 1), date(2023, 1, 1)
+    found = same_rows_losses(dict(zip(days, (own, other), strict=True)), RULES, "wape", ["m"])
+    one, both = (found["m"][day.isoformat()] for day in days)
+    assert one == pytest.approx(both)
+    assert list(one.values()) == pytest.approx([0.3] * 6)
 
 
 def test_scaled_errors_have_the_configured_spans_scale(project: Make) -> None:

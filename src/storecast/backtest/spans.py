@@ -132,10 +132,8 @@ def losses_by_span(
             done += 1
             if heard is not None:
                 heard(done, total)
-        frames[day] = pl.concat(walk_forward(outcomes, moved, spans.cutoffs, rules)).filter(
-            pl.col("segment").is_in(HEADLINE)
-        )
-    return _losses(frames, history.rules, spans.metric, names)
+        frames[day] = pl.concat(walk_forward(outcomes, moved, spans.cutoffs, rules))
+    return same_rows_losses(frames, history.rules, spans.metric, names)
 
 
 def _from(recipe: Recipe, day: date) -> Recipe:
@@ -145,13 +143,22 @@ def _from(recipe: Recipe, day: date) -> Recipe:
     return with_members(moved, [_from(member, day) for member in members_of(recipe)])
 
 
-def _losses(
+def same_rows_losses(
     frames: Mapping[date, pl.DataFrame], rules: SeriesRules, metric: str, names: Sequence[str]
 ) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The losses of spans on what all of them were asked for; as ``Losses``.
+
+    Args:
+        frames: by first day, the configured one first, which has the rows that count.
+        rules: for the quantiles.
+        metric: of ``schema.METRICS``.
+        names: of the models.
+    """
     own, *others = frames.values()
     rows = own.select(*_KEY, *_SCALES)
     for other in others:
-        rows = rows.join(other.select(_KEY), on=_KEY, how="semi", maintain_order="left")
+        asked = other.filter(pl.col("segment").is_in(HEADLINE)).select(_KEY)
+        rows = rows.join(asked, on=_KEY, how="semi", maintain_order="left")
     found: dict[str, dict[str, dict[str, float | None]]] = {name: {} for name in names}
     for day, frame in frames.items():
         same = rows.join(frame.drop(_SCALES), on=_KEY, how="inner", maintain_order="left")
