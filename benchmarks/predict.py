@@ -92,7 +92,7 @@ def main() -> None:
         loading = best(1, lambda: mlflow.pyfunc.load_model(str(logged.parent)))
         model = mlflow.pyfunc.load_model(str(logged.parent))
         own = forecaster.model
-        assert own is not None  # noqa: S101 - a booster is fitted
+        assert own is not None
         floor = best(asked.times, lambda: own.predict(window.past, window.future))
         whole = best(asked.times, lambda: model.predict(frame))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

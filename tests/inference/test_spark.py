@@ -1,4 +1,4 @@
-"""What docs/forecasting.md shows to users of Spark: a failure gives an empty frame, no broken job."""
+"""The code that docs/forecasting.md shows for Spark: a failure is an empty frame, no broken job."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_job_behind_gets_a_frame_of_the_schema(
 
     place, expected = logged
     given: dict[str, Any] = {}
-    exec(documented(), given)  # noqa: S102 - the page's own code is what is tested
+    exec(documented(), given)
     uri = "/nowhere" if fault == "artefact" else str(place)
     schema = given["schema_of"](str(place))
     params = {"horizon": 99} if fault == "horizon" else {}
