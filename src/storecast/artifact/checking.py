@@ -95,7 +95,7 @@ def _labels(days: pl.Series, rules: SeriesRules) -> None:
 
 def _once(rows: pl.DataFrame) -> None:
     keys = rows.select("store_id", "date")
-    if _ascending(keys) or keys.n_unique() == keys.height:
+    if flat.ascending(keys) or keys.n_unique() == keys.height:
         return
     first = keys.select(pl.struct("store_id", "date").is_first_distinct()).to_series()
     row = int((~first).arg_true()[0])
@@ -109,12 +109,3 @@ def _once(rows: pl.DataFrame) -> None:
         "one row a store and date",
         f"{store!r}, {day}",
     )
-
-
-def _ascending(keys: pl.DataFrame) -> bool:
-    """Whether each store is one run of rows with ever later dates: then none occurs twice."""
-    store, day = keys["store_id"], keys["date"]
-    new = store.ne_missing(store.shift())
-    if int(new.sum()) != store.n_unique():
-        return False
-    return bool((new | (day > day.shift())).all())

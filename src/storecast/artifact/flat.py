@@ -70,6 +70,15 @@ def column_missing(name: str, rules: SeriesRules, found: Iterable[str]) -> Input
     )
 
 
+def ascending(keys: pl.DataFrame) -> bool:
+    """Whether each store is one run of rows with ever later dates: then none occurs twice."""
+    store, day = keys["store_id"], keys["date"]
+    new = store.ne_missing(store.shift())
+    if int(new.sum()) != store.n_unique():
+        return False
+    return bool((new | (day > day.shift())).all())
+
+
 def history(
     rows: pl.DataFrame, rules: SeriesRules, cutoff: date | None, packed: History | None = None
 ) -> History:
@@ -88,6 +97,8 @@ def history(
     Raises:
         InputError: CUTOFF_INVALID where no row has sales by the cutoff, or the rows end before it.
     """
+    if not ascending(rows):
+        rows = rows.sort("store_id", "date")
     sold = rows.filter(pl.col("sales").is_not_null())
     cutoff = _cutoff(rows, sold, rules, cutoff)
     sold = sold.filter(pl.col("date") <= cutoff_label(rules, cutoff))
@@ -140,9 +151,9 @@ def _sales(sold: pl.DataFrame, rules: SeriesRules, packed: History | None) -> pl
     absent = [name for name in rules.realised if name not in sold.columns]
     told = [name for name in absent if packed is not None and name in packed.sales.columns]
     if packed is not None and told:
-        sold = sold.join(packed.sales.select(*keys, *told), on=keys, how="left")
+        sold = sold.join(packed.sales.select(*keys, *told), on=keys, how="left").sort(keys)
     nothing = (pl.lit(None, pl.Float64).alias(name) for name in absent if name not in told)
-    return sold.with_columns(*nothing).select(*keys, "sales", *rules.realised).sort(keys)
+    return sold.with_columns(*nothing).select(*keys, "sales", *rules.realised)
 
 
 def _day(value: Any) -> date:
@@ -158,9 +169,7 @@ def _covariates(
     own = [name for name in rules.known if name in rows.columns]
     absent = [name for name in rules.known if name not in rows.columns]
     tables: dict[str, pl.DataFrame | None] = {
-        "covariates": rows.select(*keys, *own)
-        .filter(pl.any_horizontal(pl.col(*own).is_not_null()))
-        .sort(keys)
+        "covariates": rows.select(*keys, *own).filter(pl.any_horizontal(pl.col(*own).is_not_null()))
         if own
         else None,
         **{
@@ -199,7 +208,6 @@ def _stores(
     given = [name for name in names if name in rows.columns]
     stores = (
         rows.select("store_id", "date", *given)
-        .sort("store_id", "date")
         .group_by("store_id", maintain_order=True)
         .agg(pl.col(name).drop_nulls().last() for name in given)
         .join(
