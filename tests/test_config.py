@@ -50,7 +50,9 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
     config = parse_config(MINIMAL)
     names = ["seasonal_naive", "local_level", "ets", "theta", "lightgbm"]
     assert [m.name for m in config.models] == names
-    assert config.inference.fallback == ("seasonal_naive", "empty")
+    assert config.inference.fallback == (
+        "previous_champion", "last_forecast", "seasonal_naive", "empty",
+    )  # fmt: skip
     assert config.model_name() == "main.storecast.lojas"
     assert config.layout().transaction_key == ("id_venda",)
 
@@ -60,7 +62,6 @@ def test_the_least_configuration_has_the_served_defaults() -> None:
     [
         ("platform", "databricks"),
         ("platform", "spark"),
-        ("inference.fallback", ["previous_champion", "empty"]),
         ("warehouse", "/tmp/w"),
     ],
 )

@@ -224,12 +224,13 @@ def test_packed_covariates_of_every_table_are_found(table: str) -> None:
     told = history(known={"is_open": Known(ahead=7)})
     assert told.covariates is not None
     by_date = told.covariates.filter(pl.col("store_id") == "1").drop("store_id")
-    forms = {
+    forms: dict[str, Any] = {
         "covariates": told.covariates,
         "covariates_by_date": by_date,
         "covariate_versions": told.covariates.with_columns(known_at=pl.lit(FIRST)),
     }
-    told = replace(told, **{"covariates": None, table: forms[table]})
+    forms = {"covariates": None, table: forms[table]}
+    told = replace(told, **forms)
     forecaster = UnifiedForecaster.fit(recipe("local_level"), told, CUTOFF, None)
     expected = forecaster.forecast()
     assert expected.filter(pl.col("basis") == "closed").height == 3  # of two Sundays one is near
@@ -350,7 +351,7 @@ VIOLATIONS: dict[str, tuple[Change, int, str, str]] = {
 
 def broken(name: str) -> pd.DataFrame:
     frame = as_pandas(flat_rows())
-    return VIOLATIONS[name][0](frame)  # type: ignore[no-any-return]
+    return VIOLATIONS[name][0](frame)
 
 
 @pytest.mark.parametrize("name", VIOLATIONS)
