@@ -36,6 +36,7 @@ MODELS: dict[str, Recipe] = {
     "a network by its class": recipe(
         "darts", darts="TiDEModel", **TINY, hidden_size=8, decoder_output_dim=4
     ),
+    "a regression by its class": recipe("darts", darts="LinearRegressionModel"),
     "a local model by its class": recipe("darts", darts="NaiveSeasonal", K=7),
     "ensemble": with_members(
         recipe("ensemble"), [recipe("lightgbm", **TREES), recipe("local_level")]

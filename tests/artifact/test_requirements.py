@@ -41,7 +41,9 @@ def test_a_model_needs_its_own_library_and_no_other(kind: str, more: set[str]) -
 def test_a_network_needs_torch_and_a_model_of_darts_only_where_it_is_one() -> None:
     assert {"torch", "darts", "safetensors"} <= names(recipe("nbeats"))
     assert "torch" in names(recipe("darts", darts="TiDEModel"))
-    assert "torch" not in names(recipe("darts", darts="NaiveSeasonal"))
+    assert not {"torch", "skops"} & names(recipe("darts", darts="NaiveSeasonal"))
+    assert "skops" in names(recipe("darts", darts="LinearRegressionModel"))
+    assert "lightgbm" in names(recipe("darts", darts="LightGBMModel"))
 
 
 def test_an_ensemble_needs_what_its_members_do() -> None:

@@ -121,11 +121,18 @@ def test_where_no_store_can_be_fitted_the_reason_is_told(window: Callable[..., W
     assert caught.value.code is Code.MODEL_FAILED
 
 
-@pytest.mark.parametrize("darts", ["LinearRegressionModel", "RandomForestModel"])
-def test_a_regression_is_validated_and_has_no_state(
-    window: Callable[..., Window], darts: str
+@pytest.mark.parametrize(
+    ("darts", "file"),
+    [
+        ("LinearRegressionModel", "regression.skops"),
+        ("LightGBMModel", "regression.txt"),
+        ("XGBModel", "regression.ubj"),
+    ],
+)
+def test_a_regression_by_its_class_comes_back_to_the_bit(
+    window: Callable[..., Window], darts: str, file: str
 ) -> None:
-    more = {"n_estimators": 5} if darts == "RandomForestModel" else {}
+    more = {} if darts == "LinearRegressionModel" else {"n_estimators": 5}
     made = known(window)
     model: Any = create(recipe(darts, lags=[1, 2, 3], **more))
     model.fit(made.past)
@@ -133,9 +140,41 @@ def test_a_regression_is_validated_and_has_no_state(
     again: Any = create(model.recipe)
     again.fit(made.past)
     assert asked(again, made).equals(told)
-    assert getattr(model, "state", None) is None
+    files = model.state()
+    assert set(files) == {"regression.json", file}
+    back = restore(model.recipe, files)
+    assert back.predict(made.past, made.future).equals(told)
+    assert set(back.state()) == set(files)
     means = told.group_by("store_id").agg(pl.col("forecast").mean()).sort("store_id")
     assert means["forecast"][5] > 2 * means["forecast"][1]
+
+
+def test_a_regression_with_no_form_but_a_pickle_is_validated_and_not_packed(
+    window: Callable[..., Window],
+) -> None:
+    made = known(window)
+    model: Any = create(recipe("RandomForestModel", lags=[1, 2, 3], n_estimators=5))
+    model.fit(made.past)
+    asked(model, made)
+    with pytest.raises(ModelError, match="RandomForestRegressor") as refused:
+        model.state()
+    assert refused.value.code is Code.MODEL_FAILED
+    assert "sklearn.tree._tree.Tree" in str(refused.value.expected)
+
+
+def test_a_skops_file_with_types_that_are_not_trusted_is_refused(
+    window: Callable[..., Window],
+) -> None:
+    import skops.io
+    from sklearn.tree import DecisionTreeRegressor
+
+    made = known(window)
+    model: Any = create(recipe("LinearRegressionModel", lags=[1, 2, 3]))
+    model.fit(made.past)
+    strange = skops.io.dumps(DecisionTreeRegressor().fit([[0.0], [1.0]], [0.0, 1.0]))
+    with pytest.raises(ModelError) as refused:
+        restore(model.recipe, {**model.state(), "regression.skops": strange})
+    assert refused.value.code is Code.ARTIFACT_FILE_REFUSED
 
 
 def test_a_class_that_is_not_there_is_told_with_the_nearest() -> None:

@@ -28,6 +28,8 @@ _BY_KIND: Final = {
 }
 _DARTS: Final = ("darts", "scikit-learn", "statsforecast")
 """Of a Darts model by its class; a network needs ``_NEURAL`` beside."""
+_BELOW: Final = {"LightGBMModel": ("lightgbm",), "XGBModel": ("xgboost",)}
+"""What a regression of Darts stands on; skops, where it is scikit-learn."""
 _ALSO_NAMED: Final = {"xgboost": "xgboost-cpu"}
 """The same module in another distribution: named where that is the one installed."""
 
@@ -46,8 +48,11 @@ def requirements(recipe: Recipe) -> list[str]:
 
 def _needed(recipe: Recipe) -> tuple[str, ...]:
     if recipe.kind == darts_classes.KIND:
-        network = forecaster_of(recipe).__module__.endswith("darts_networks")
-        return (*_DARTS, *(_NEURAL if network else ()))
+        served = forecaster_of(recipe)
+        name, _ = darts_classes.named(recipe)
+        if served.__module__.endswith("darts_networks"):
+            return (*_DARTS, *_NEURAL)
+        return (*_DARTS, *(() if served.stateless else _BELOW.get(name, ("skops",))))
     if recipe.kind in _BY_KIND:
         return _BY_KIND[recipe.kind]
     offered = [p.dist for p in entry_points(group=ENTRY_POINTS) if p.name == recipe.kind]

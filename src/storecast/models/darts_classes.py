@@ -7,8 +7,8 @@ What a class is decides how it is served; what it can use is read off it.
 - Pretrained networks (``Pretrained``) read their weights from a local folder, ``weights``, and
   are never taught nor downloaded. Their training data may hold what they are tested on.
 - Models of one series (``DartsLocal``) are fitted to each store at the forecast.
-- Regressions over all series (``DartsRegression``) can be validated; Darts keeps them as pickles
-  alone, so they have no state, and ``deploy`` refuses them.
+- Regressions over all series (``DartsRegression``) come back from the estimator below Darts'
+  wrapper; where that has no form but a pickle, they can be validated, and ``deploy`` refuses them.
 
 Left out are classes that are made of other models, those that classify, ``RNNModel`` and
 ``TCNModel`` (Darts teaches them on moved windows; ``BlockRNNModel`` is served), and pretrained
@@ -20,7 +20,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from storecast.errors import Code, ModelError
 
@@ -130,8 +130,7 @@ def forecaster_of(recipe: Recipe) -> type[Forecaster]:
         return DartsNetwork
     from storecast.models.darts_series import DartsRegression
 
-    # it has no state, and is refused where one is asked for
-    return cast("type[Forecaster]", DartsRegression)
+    return DartsRegression
 
 
 def parameters_for(

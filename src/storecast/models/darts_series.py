@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stderr
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from storecast.errors import Code, ModelError
+from storecast.models import estimators
 from storecast.models.base import Recipe
 from storecast.models.baselines import Matrix, horizon_of, recent_level
 from storecast.models.darts_classes import KIND, found, made, parameters_for
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+DESCRIPTION = "regression.json"
 _LAGS = {"D": [*range(1, 15), 21, 28], "W": [*range(1, 14), 26, 52], "M": [*range(1, 13)]}
 
 
@@ -101,11 +104,14 @@ class DartsLocal:
 
 
 class DartsRegression:
-    """A regression over all stores, asked step by step; it has no ``state``, so it is not deployed.
+    """A regression over all stores, asked step by step.
 
     Each store's sales are divided by its own mean |sales|. Unknown periods hold the mean and
     carry no weight, where the regression takes weights. What is known ahead, and the calendar,
     are future covariates. Intervals are conformal.
+
+    Darts itself keeps a regression as a pickle alone. The state here is the estimator below its
+    wrapper (``estimators``), and what rebuilds the wrapper.
     """
 
     kind: ClassVar[str] = KIND
@@ -117,6 +123,7 @@ class DartsRegression:
         self._own = parameters_for(recipe, self._class, {"lags": None}, own_lags=True)
         self._model: Any = None
         self._scaling: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+        self._taught: list[int] = []
         made(recipe, self._class, self._native([1], covariates=False))
 
     def fit(self, past: Past) -> None:
@@ -138,9 +145,9 @@ class DartsRegression:
                 continue
             cut = slice(int(told[0]), None)
             filled = np.where(np.isnan(values), np.sign(np.nanmean(values)), values / size)[cut]
-            series.append(_series(filled[:, None]))
-            ahead.append(_series(known[cut]))
-            weights.append(_series((~np.isnan(values[cut])).astype(float)[:, None]))
+            series.append(filled[:, None])
+            ahead.append(known[cut])
+            weights.append((~np.isnan(values[cut])).astype(float)[:, None])
         if not series:
             raise ModelError(
                 Code.MODEL_FAILED,
@@ -149,10 +156,8 @@ class DartsRegression:
                 expected=f"a store with known sales other than zero over {max(lags) + 2} periods",
                 found="none",
             )
-        self._model = made(self.recipe, self._class, self._native(lags, covariates=True))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._model.fit(series, future_covariates=ahead, sample_weight=weights)
+        self._taught = lags
+        self._learn(series, ahead, weights)
 
     def predict(self, past: Past, future: Future) -> pl.DataFrame:
         """Forecast every row of ``future``, step by step."""
@@ -160,7 +165,7 @@ class DartsRegression:
         if not horizon or not matrix.stores:
             return matrix.frame(np.full((len(matrix.stores), horizon), np.nan), future)
         _, columns = columns_of(matrix, past, future)
-        reach = max(self._lags(past.rules.frequency.kind))
+        reach = max(self._taught)
         size = self._sizes(matrix)
         unit = np.where(size > 0, size, 1.0)[:, None]
         tails = np.full((len(matrix.stores), reach), np.nan)
@@ -180,6 +185,44 @@ class DartsRegression:
         forecast = np.stack([one.values(copy=False)[:, 0] for one in told])
         awake = ~past.stores.get_column("dormant").to_numpy()
         return matrix.frame(forecast * (size * awake)[:, None], future)
+
+    def state(self) -> dict[str, bytes]:
+        """The estimator in its own form, the rest in JSON.
+
+        Raises:
+            ModelError: MODEL_FAILED where the estimator has no form but a pickle.
+        """
+        name, content = estimators.to_bytes(self.recipe.name, self._model.model)
+        description = {"lags": self._taught, "scaling": self._scaling, "estimator": name}
+        return {DESCRIPTION: json.dumps(description).encode(), name: content}
+
+    @classmethod
+    def from_state(cls, recipe: Recipe, files: Mapping[str, bytes]) -> Self:
+        """Rebuild a fitted model; its forecasts are equal to the bit.
+
+        Darts learns its sizes at a fit: one on a little piece of the same shape, whose estimator
+        then makes way for the one that was kept.
+        """
+        model = cls(recipe)
+        plain = json.loads(files[DESCRIPTION])
+        mean, scale = plain["scaling"]
+        model._scaling, model._taught = (tuple(mean), tuple(scale)), plain["lags"]
+        length = max(model._taught) + 30
+        drawn = np.random.default_rng(0).normal(size=(length, 1 + len(mean)))
+        model._learn([drawn[:, :1]], [drawn[:, 1:]], [np.ones((length, 1))])
+        name = plain["estimator"]
+        model._model.model = estimators.put_back(model._model.model, name, files[name])
+        return model
+
+    def _learn(self, series: list[Floats], ahead: list[Floats], weights: list[Floats]) -> None:
+        self._model = made(self.recipe, self._class, self._native(self._taught, covariates=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._model.fit(
+                [_series(values) for values in series],
+                future_covariates=[_series(values) for values in ahead],
+                sample_weight=[_series(values) for values in weights],
+            )
 
     def _native(self, lags: list[int], *, covariates: bool) -> dict[str, Any]:
         own = {k: v for k, v in self._own.items() if k != "lags"}
