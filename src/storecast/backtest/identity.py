@@ -70,10 +70,10 @@ def model_identity(recipe: Recipe) -> str:
         source = inspect.getsourcefile(cls)
         told.append(hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "")
     weights = recipe.parameters.get("weights")
-    if isinstance(weights, str) and Path(weights).is_dir():
-        for file in sorted(Path(weights).rglob("*")):
+    if isinstance(weights, str) and (folder := Path(recipe.home, weights)).is_dir():
+        for file in sorted(folder.rglob("*")):
             stat = file.stat()
-            told.append(f"{file} {stat.st_size} {stat.st_mtime_ns}")
+            told.append(f"{file.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}")
     return json.dumps(told)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,7 @@ def deploy(project: Project, *, model: str | None = None, force: bool = False) -
         validated = _newest_validation(run, project)
         choice = choose(
             validated,
-            _configured(config),
+            _configured(project),
             metric=config.validation.metric,
             baseline=config.validation.baseline,
             model=model,
@@ -272,7 +272,7 @@ def _newest_validation(run: Run, project: Project) -> Validated:
     )
     return Validated(
         validation_id=told["validation_id"],
-        recipes={n: Recipe.from_json(json.dumps(r)) for n, r in told["recipes"].items()},
+        recipes={name: _validated(project, plain) for name, plain in told["recipes"].items()},
         conformals={n: Conformal.from_json(json.dumps(c)) for n, c in told["conformals"].items()},
         scores=scores,
         verdicts={n: Verdict.from_dict(v) for n, v in audit["verdicts"].items()},
@@ -281,8 +281,14 @@ def _newest_validation(run: Run, project: Project) -> Validated:
     )
 
 
-def _configured(config: Config) -> list[Recipe]:
-    return recipes_of(config.models, config.rules(), config.accelerator)
+def _configured(project: Project) -> list[Recipe]:
+    config = project.config
+    return recipes_of(config.models, config.rules(), config.accelerator, project.root)
+
+
+def _validated(project: Project, plain: dict[str, Any]) -> Recipe:
+    recipe = Recipe.from_json(json.dumps(plain))
+    return replace(recipe, accelerator=project.config.accelerator, home=str(project.root))
 
 
 def _read(run: Run, name: str) -> pl.DataFrame:

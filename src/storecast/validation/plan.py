@@ -21,8 +21,8 @@ from storecast.models.base import Recipe, recipes_of
 from storecast.models.ensemble import computed
 
 if TYPE_CHECKING:
-    from storecast.config import Config
     from storecast.core.panel import History
+    from storecast.project import Project
 
 _ROOMS = ("core", "models", "backtest", "validation")
 """Rooms whose code decides what a validation finds."""
@@ -53,7 +53,7 @@ class Plan:
         return self.cutoffs[: self.warmup]
 
 
-def planned(config: Config, history: History, models: Sequence[str] | None) -> Plan:
+def planned(project: Project, history: History, models: Sequence[str] | None) -> Plan:
     """The plan of a validation of every configured model, or of ``models`` and the baseline.
 
     Raises:
@@ -61,7 +61,8 @@ def planned(config: Config, history: History, models: Sequence[str] | None) -> P
         ConfigurationError: MODEL_UNKNOWN.
         ModelError: NO_VARIATION.
     """
-    recipes = _chosen(config, history, models)
+    config = project.config
+    recipes = _chosen(project, history, models)
     _refuse_silence(history)
     first_day = history.sales.get_column("date").min()
     wanted = config.validation
@@ -96,8 +97,9 @@ def planned(config: Config, history: History, models: Sequence[str] | None) -> P
     )
 
 
-def _chosen(config: Config, history: History, models: Sequence[str] | None) -> list[Recipe]:
-    configured = recipes_of(config.models, history.rules, config.accelerator)
+def _chosen(project: Project, history: History, models: Sequence[str] | None) -> list[Recipe]:
+    config = project.config
+    configured = recipes_of(config.models, history.rules, config.accelerator, project.root)
     if models is None:
         return configured
     names = [recipe.name for recipe in configured]
