@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,10 @@ def test_weights_are_looked_for_in_the_project_folder_wherever_the_command_runs(
     found = validate(dataclasses.replace(project, compute=LocalCompute(1)), audit="off")
     assert found.failures == {}
     assert newest(project)["recipes"]["tiny"]["parameters"]["weights"] == "weights/tiny"
+    # other weights are another validation, though the recipe is the same
+    os.utime(weights / "model.safetensors", (1, 1))
+    other = validate(dataclasses.replace(project, compute=LocalCompute(1)), audit="off")
+    assert (found.reused, other.reused) == (False, False)
     for model in ("tiny", "both"):
         assert deploy(project, model=model, force=True).model == model
     forecast(project)

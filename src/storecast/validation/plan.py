@@ -7,13 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 import storecast
 from storecast.artifact.unified import fingerprint
 from storecast.backtest import identity
+from storecast.backtest.identity import weights_of
 from storecast.backtest.tuning import Tuned, TuningWindows
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
@@ -76,7 +77,7 @@ def planned(project: Project, history: History, models: Sequence[str] | None) ->
     )
     baseline = next(r for r in recipes if r.name == wanted.baseline)
     end = history.rules.frequency.last_day(history.rules.frequency.complete(history.through))
-    identity = {
+    told: dict[str, Any] = {
         "data": fingerprint(history, end),
         "recipes": {recipe.name: recipe.digest for recipe in recipes},
         "cutoffs": [day.isoformat() for day in cutoffs],
@@ -87,7 +88,9 @@ def planned(project: Project, history: History, models: Sequence[str] | None) ->
         "version": storecast.__version__,
         "code": code_digest(),
     }
-    text = json.dumps(identity, sort_keys=True)
+    if weights := [w for recipe in computed(recipes) for w in weights_of(recipe)]:
+        told["weights"] = weights
+    text = json.dumps(told, sort_keys=True)
     return Plan(
         validation_id=hashlib.sha256(text.encode()).hexdigest()[:32],
         recipes=tuple(recipes),
