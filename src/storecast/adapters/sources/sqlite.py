@@ -10,6 +10,7 @@ writes them slowly.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -49,17 +50,18 @@ _KINDS = (
     ("NUM", "decimal"),
     ("DEC", "decimal"),
 )
+_ACT = (
+    "delete", "insert", "update", "replace", "create", "drop", "alter", "attach", "detach",
+    "vacuum", "pragma", "begin", "commit", "end", "rollback",
+)  # fmt: skip
+"""Words by which statements begin that do something."""
 _READS_ALONE = "write a query that only reads: SELECT …"
 _NEXT_STEPS = {
     "malformed": "restore the database from a backup, or mend it by sqlite3's .recover",
     "readonly": _READS_ALONE,
     "locked": "ingest again when whoever writes to the database is done",
-    **{
-        f'near "{word}"': _READS_ALONE
-        for word in ("delete", "insert", "update", "replace", "create", "drop", "alter", "attach",
-                     "detach", "vacuum", "pragma", "begin", "commit", "end", "rollback")
-    },
-}  # fmt: skip
+    **{f'near "{word}"': _READS_ALONE for word in _ACT},
+}
 
 
 class SqliteSource:
@@ -77,10 +79,7 @@ class SqliteSource:
     def columns(self, relation: Relation) -> list[SourceColumn]:
         """The columns of a relation, in order, with their declared types."""
         if relation.query is not None:
-            # As a table first: ATTACH or COMMIT would act, though the database is read-only.
-            as_table = f"SELECT * FROM {self._origin(relation)} AS r LIMIT 0"  # noqa: S608 - quoted
-            with self._asked(as_table, first_rows=1, relation=relation):
-                pass
+            self._refuse_what_acts(relation, relation.query)
             with self._asked(relation.query, first_rows=1, relation=relation) as cursor:
                 return [SourceColumn(d[0], "", "unknown") for d in cursor.description or ()]
         name = self._table(str(relation.table))
@@ -120,6 +119,20 @@ class SqliteSource:
             self._connection = None
 
     # ------------------------------------------------------------------ inside
+
+    def _refuse_what_acts(self, relation: Relation, query: str) -> None:
+        """Ask for the query as a table: ATTACH or COMMIT would act, though only reading is open."""
+        as_table = f"SELECT * FROM {self._origin(relation)} AS r LIMIT 0"  # noqa: S608 - quoted
+        try:
+            with self._asked(as_table, first_rows=1, relation=relation):
+                return
+        except SourceError:
+            first = re.match(r"\s*([A-Za-z]+)", query)
+            if first is not None and first[1].lower() not in _ACT:
+                # By itself a query with a slip is told where it slips.
+                with self._asked(f"EXPLAIN {query}", first_rows=1, relation=relation):
+                    pass
+            raise
 
     def _opened(self) -> Any:
         from adbc_driver_sqlite import dbapi
