@@ -143,6 +143,13 @@ def test_a_tuning_is_part_of_the_configuration_and_of_the_recipe() -> None:
     assert recipes_of(plain.models, plain.rules())[1].digest != recipe.digest
 
 
+def test_without_warm_up_one_window_is_enough_and_nothing_is_tuned() -> None:
+    raw = changed("validation", {"windows": 1, "warmup": 0})
+    assert parse_config(raw).validation.warmup == 0
+    raw["models"] = ["seasonal_naive", {"name": "lightgbm", "tune": {"trials": 5}}]
+    assert "lightgbm is to be tuned on the warm-up windows" in refused(raw).message
+
+
 def test_every_fault_is_told_at_once_with_its_path_and_the_nearest_name() -> None:
     raw = changed("forecast.horizn", 8)
     raw["series"] = {"frequency": "W-XYZ"}
@@ -158,6 +165,7 @@ def test_every_fault_is_told_at_once_with_its_path_and_the_nearest_name() -> Non
     ("path", "value", "says"),
     [
         ("validation", {"windows": 3, "warmup": 3}, "warmup"),
+        ("validation", {"windows": 0, "warmup": 0}, "validation.windows"),
         ("validation.baseline", "local", "baseline"),
         ("forecast.quantiles", [0.9, 0.1], "ascend"),
         ("series.mask", [["2021-01-01", "2020-01-01"]], "ends before"),

@@ -232,7 +232,8 @@ _MEANING = {
     "forecast.point": "What the column `forecast` is.",
     "validation.windows": "Forecasts made in the past, warm-up included.",
     "validation.step": "From one cutoff to the next: `MS`, `D`, `W-MON` … or a number of periods.",
-    "validation.warmup": "First windows, which teach the intervals and are scored for no model.",
+    "validation.warmup": "First windows, which teach the intervals and are scored for no "
+    "model; 0: none, and then the first window's quantiles are all the forecast.",
     "validation.metric": "What the leaderboard is ordered by.",
     "validation.baseline": "The model to beat; it stands in where another fails.",
     "validation.compare_from": "First days of training to compare with `training.from`, which null "

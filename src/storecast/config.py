@@ -342,12 +342,12 @@ class Forecast(Section):
 class Validation(Section):
     """The walk-forward validation."""
 
-    windows: Annotated[int, Field(ge=2)] = 15
+    windows: Annotated[int, Field(ge=1)] = 15
     step: (
         Annotated[int, Field(ge=1)]
         | Annotated[str, Field(pattern=r"^(MS|D|W-(SUN|MON|TUE|WED|THU|FRI|SAT))$")]
     ) = "MS"
-    warmup: Annotated[int, Field(ge=1)] = 3
+    warmup: Annotated[int, Field(ge=0)] = 3
     metric: Literal["wape", "mase", "rmsse", "sql", "wql"] = "wape"
     baseline: Text = "seasonal_naive"
     compare_from: tuple[date | None, ...] = (None,)
@@ -527,6 +527,7 @@ class Config(Section):
                     member_names(model, self.models)
                 if model.tune:
                     space_of(model.name, model.kind, model.parameters)
+                    self._check_tuned(model.name)
             except ModelError as fault:
                 raise ValueError(fault.message) from fault
         if self.validation.baseline not in names:
@@ -545,6 +546,12 @@ class Config(Section):
         self._check_gate()
         self._check_calendar()
         return self
+
+    def _check_tuned(self, model: str) -> None:
+        if not self.validation.warmup:
+            raise ValueError(
+                f"{model} is to be tuned on the warm-up windows, and validation.warmup is 0"
+            )
 
     def _check_alignment(self) -> None:
         """Each store's dates are moved by its own end: days of the calendar cannot be kept."""

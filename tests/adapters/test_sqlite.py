@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -40,13 +42,32 @@ def test_each_value_keeps_its_own_class(database: Path) -> None:
         (batch,) = source.read(Relation('x " y'), ["id", "n", "t", "i", "w"])
     assert batch.to_pydict() == {
         "id": ["001", "1", "1.0", "\x0101FF", None],
-        "n": ["1.5", "Inf", "text", None, "0.1"],
+        "n": ["1.5", "inf", "text", None, "0.1"],
         "t": [None, "", "NULL", "é", "x"],
         "i": ["1", "2", "3", "4", "5"],
         "w": ["w", "é", "", "a", "b"],
     }
     marked = [f.name for f in batch.schema if HOLDS_FLOATS in (f.metadata or {})]
     assert marked == ["id", "n"]
+
+
+def test_fractions_are_the_numbers_that_sqlite_writes(tmp_path: Path) -> None:
+    path, random = tmp_path / "f.db", Random(5)
+    amounts_in_use = [round(random.uniform(-1e9, 1e9), random.randrange(5)) for _ in range(2000)]
+    values = [*amounts_in_use, 0.1 + 0.2, 0.00015, 2.675, -0.0, 1e15, 1e11 / 3, 1e300, 5e-324]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (n REAL, d DECIMAL(18, 4))")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", [(v, v) for v in values])
+    with closing(SqliteSource(path)) as source:
+        as_text = Relation(query="SELECT CAST(n AS TEXT) AS n, CAST(d AS TEXT) AS d FROM t")
+        (written,) = source.read(as_text, ["n", "d"])
+        (read,) = source.read(Relation("t"), ["n", "d"])
+    for name in ("n", "d"):
+        assert list(map(float, read[name].to_pylist())) == values
+        written_here = map(Decimal, read[name].to_pylist()[: len(amounts_in_use)])
+        assert list(written_here) == list(
+            map(Decimal, written[name].to_pylist()[: len(amounts_in_use)])
+        )
 
 
 def test_views_and_queries(database: Path) -> None:

@@ -37,14 +37,17 @@ def noisy() -> History:
 
 
 class Counting(Inline):
-    """Compute here, the tasks counted."""
+    """Compute here, the tasks counted, and those that had been finished before."""
 
     def __init__(self) -> None:
         self.tasks: list[Task] = []
+        self.kept = 0
 
     def run_tasks(self, function: Any, tasks: Any, **more: Any) -> Any:
         self.tasks += tasks
-        return super().run_tasks(function, tasks, **more)
+        for task, done in super().run_tasks(function, tasks, **more):
+            self.kept += done.kept
+            yield task, done
 
 
 def tuner(history: History | None = None, **more: Any) -> Tuner:
@@ -149,10 +152,11 @@ def test_a_killed_tuning_goes_on_and_finds_what_an_undisturbed_one_does(tmp_path
         [sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, check=False, timeout=120
     )
     assert ended.returncode == -signal.SIGKILL
-    # the first trials are in the journal, and of the batch under way the finished windows
+    # four trials are in the journal, of the batch under way three of four windows are kept
     compute = Counting()
     again = tuner(compute=compute, journal=tmp_path / "trials", keep=tmp_path / "tasks")(TREES)
     assert len(compute.tasks) == 2 * 2
+    assert compute.kept == 3
     assert again == tuner()(TREES)
 
 

@@ -5,6 +5,7 @@ import math
 import random
 from collections import defaultdict
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -223,3 +224,27 @@ def test_nothing_to_score_is_null_and_counted():
     assert [row[m] for m in METRICS] == [None] * len(METRICS)
     assert row["n_scored"] == row["n_unknown"] == row["n_cutoffs"] == 0
     assert score(empty, rules_of((0.5,)), ["model"]).is_empty()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_equal_forecasts_score_equally_to_the_bit_in_any_company_and_order(seed):
+    chance = np.random.default_rng(seed)
+    stores, steps = 5 + 4 * seed, 3 + seed
+
+    def of(model):
+        rows = [
+            (model, D(2022, 1, cutoff), f"{store:02}", step)
+            for cutoff in (1, 11, 21) for store in range(stores) for step in range(steps)
+        ]  # fmt: skip
+        made = pl.DataFrame(rows, ["model", "cutoff", "store_id", "step"], orient="row")
+        names = ("sales", "forecast", "scale", "scale_sq", "q10", "q50", "q90")
+        made = made.with_columns(pl.Series(n, chance.gamma(2, 20, made.height)) for n in names)
+        return made.with_columns(pl.col("scale", "scale_sq").first().over("cutoff", "store_id"))
+
+    mine, others = of("mine"), [of(f"other {n}") for n in range(3)]
+    rules = rules_of((0.1, 0.5, 0.9))
+    alone = score(mine, rules, by=["model"])
+    for company in (pl.concat([*others, mine]), pl.concat([mine, *others[: seed % 3]])):
+        for frame in (company, company.sample(fraction=1.0, shuffle=True, seed=seed)):
+            told = score(frame, rules, by=["model"]).filter(pl.col("model") == "mine")
+            assert told.equals(alone)

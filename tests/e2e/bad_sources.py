@@ -235,7 +235,7 @@ STOPS = (
          "with AS in a view or `query:`", ("id, loja, dia, valor, loja",)),
     Stop("a query with a slip", asks("SELEC * FROM vendas"), "SOURCE_QUERY_FAILED",
          ("vendas.db refused", "query"), "correct the view or query",
-         ('syntax error',)),
+         ('near "SELEC": syntax error',)),
     Stop("a query that would write", asks("DELETE FROM vendas RETURNING *"),
          "SOURCE_QUERY_FAILED", ("vendas.db refused",), "only reads: SELECT", ('near "DELETE"',)),
     Stop("an empty table", sql("DELETE FROM vendas"), "SOURCE_EMPTY",

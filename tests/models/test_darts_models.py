@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from storecast.backtest.identity import model_identity
 from storecast.core.window import Window
 from storecast.errors import Code, ModelError
 from storecast.models.base import (
@@ -279,6 +281,27 @@ def test_a_pretrained_model_reads_a_local_folder_and_needs_it_no_more(
     points: Any = create(model.recipe)
     points.fit(other.past)
     assert "q25" not in asked(points, other).columns
+
+
+def test_relative_weights_are_those_of_the_home_and_absolute_ones_their_own(
+    window: Callable[..., Window], tmp_path: Path
+) -> None:
+    (tmp_path / "w").mkdir()
+    chronos(tmp_path / "w")
+    relative = recipe("Chronos2Model", weights="w", input_chunk_length=16)
+    made, told = known(window), []
+    for given in (
+        replace(relative, home=str(tmp_path)),
+        replace(recipe("Chronos2Model", weights=str(tmp_path / "w"), input_chunk_length=16),
+                home=str(tmp_path / "nowhere")),
+    ):  # fmt: skip
+        model: Any = create(given)
+        model.fit(made.past)
+        told.append(asked(model, made))
+    assert told[0].equals(told[1])
+    # it says where the folder is, not what the recipe is; what lies in the folder does
+    assert replace(relative, home=str(tmp_path)).digest == relative.digest
+    assert model_identity(replace(relative, home=str(tmp_path))) != model_identity(relative)
 
 
 def test_weights_that_are_not_there_are_not_fetched(

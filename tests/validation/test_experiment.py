@@ -13,6 +13,7 @@ from storecast.errors import Code, RegistryError
 from storecast.tracking import Tracking
 from storecast.validation import experiment
 from storecast.validation.experiment import (
+    AuditRecord,
     DataRecord,
     ModelRecord,
     Point,
@@ -39,8 +40,8 @@ RECORD = ValidationRecord(
             {"wape": 0.4},
             {
                 "by_cutoff/wape": [
-                    Point(20220103, date(2022, 1, 3), 0.3),
-                    Point(20220202, date(2022, 2, 2), 0.5),
+                    Point(4, date(2022, 1, 3), 0.3),
+                    Point(5, date(2022, 2, 2), 0.5),
                 ]
             },
         ),
@@ -74,12 +75,23 @@ def test_a_validation_is_a_parent_with_a_child_a_model(tracking: Tracking) -> No
     assert {name: run.info.status for name, run in told.items()} == {
         RECORD.name: "RUNNING", "trees": "FINISHED", "naive": "FINISHED",
     }  # fmt: skip
-    finish(tracking, parent, {"trees": "passed", "another": "leaking"})
+    audit = AuditRecord(
+        summary="1 of 2 passed (fast)",
+        verdicts={"trees": "passed", "another": "leaking"},
+        sentences={"trees": "Leak audit: nothing depends on it"},
+        texts={"leak_audit.csv": "model,verdict\ntrees,passed\n"},
+    )
+    finish(tracking, parent, audit)
     told = runs_of(tracking, "abc123")
     assert {run.info.status for run in told.values()} == {"FINISHED"}
     whole, trees = told[RECORD.name], told["trees"]
     assert trees.data.tags["storecast.leak_audit"] == "passed"
-    assert "storecast.leak_audit" not in told["naive"].data.tags
+    assert trees.data.tags["mlflow.note.content"] == "Leak audit: nothing depends on it"
+    assert told["naive"].data.tags["storecast.leak_audit"] == "not audited"
+    assert whole.data.tags["storecast.leak_audit"] == "1 of 2 passed (fast)"
+    assert whole.data.tags["mlflow.note.content"] == "| model |"
+    artifacts = {file.path for file in tracking.client().list_artifacts(parent)}
+    assert artifacts == {"leaderboard.json", "leak_audit.csv"}
     assert trees.data.tags["mlflow.parentRunId"] == parent == whole.info.run_id
     assert (whole.data.tags["storecast.level"], trees.data.tags["storecast.level"]) == (
         "validation",
@@ -90,8 +102,8 @@ def test_a_validation_is_a_parent_with_a_child_a_model(tracking: Tracking) -> No
     assert trees.info.start_time >= told["naive"].info.start_time
     history = tracking.client().get_metric_history(trees.info.run_id, "by_cutoff/wape")
     assert [(m.step, m.timestamp, m.value) for m in history] == [
-        (20220103, 1641168000000, 0.3),
-        (20220202, 1643760000000, 0.5),
+        (4, 1641168000000, 0.3),
+        (5, 1643760000000, 0.5),
     ]
     for run in told.values():
         (given,) = run.inputs.dataset_inputs or [None] if run.info.run_name != "naive" else [None]
@@ -110,7 +122,7 @@ def test_the_same_again_updates_its_runs(tracking: Tracking) -> None:
         record, models=[*record.models, ModelRecord("more", {}, {})], parameters={"horizon": 9}
     )
     assert record_validation(tracking, other) == first
-    finish(tracking, first, {})
+    finish(tracking, first, AuditRecord("off"))
     told = runs_of(tracking, "twice")
     assert set(told) == {RECORD.name, "trees", "naive", "more"}
     assert {run.info.status for run in told.values()} == {"FINISHED"}
@@ -125,7 +137,7 @@ def test_what_a_killed_command_left_running_is_marked_by_the_next(tracking: Trac
     later = record_validation(tracking, dataclasses.replace(RECORD, validation_id="later"))
     assert client.get_run(killed).info.status == "KILLED"
     assert client.get_run(theirs).info.status == "RUNNING"
-    finish(tracking, later, {})
+    finish(tracking, later, AuditRecord("off"))
     client.set_terminated(theirs)
 
 

@@ -189,3 +189,78 @@ def test_what_does_not_go_with_it_is_refused(ingested: Callable[..., Any], chang
     with pytest.raises(ConfigurationError) as caught:
         storecast.load(project.root, [change])
     assert "series_end" in caught.value.message
+
+
+def stranger(folder: Path, frequency: str, season: int, horizon: int) -> Series:
+    """A folder with one parquet file, a configuration by hand, and what is in the file.
+
+    Numbers for ids, times for days, returns, gaps, series that end at days of their own.
+    """
+    chance, calendar = np.random.default_rng(season), Frequency(frequency)
+    series: Series = {}
+    for i in range(12):
+        length = horizon + int(chance.integers(3 * season, 5 * season))
+        values = chance.gamma(2, 50, length) - 20
+        # a gap in the middle: neither the first, nor the last known value of its place
+        values[season : season + 3] = np.nan
+        first = calendar.ordinal(date(2019, 3, 31)) + int(chance.integers(0, 30))
+        series[str(7000 + i)] = (calendar.label(first), [float(v) for v in values.round(2)])
+    rows = [
+        (int(store), calendar.label(calendar.ordinal(first) + k), value, float(k % 3))
+        for store, (first, values) in series.items()
+        for k, value in enumerate(values)
+    ]
+    frame = pl.DataFrame(rows, schema=["store_id", "date", "sales", "price"], orient="row")
+    (folder / "data").mkdir()
+    whole = frame.with_columns(pl.col("date").cast(pl.Datetime("ns"))).sample(
+        fraction=1.0, shuffle=True, seed=1
+    )
+    whole.write_parquet(folder / "data" / "sales.parquet")
+    text = MONTHLY.replace("HORIZON", str(horizon)).replace("WINDOWS", "1")
+    text = text.replace("frequency: MS", f"frequency: {frequency}, season: {season}")
+    text = text.replace("warmup: 1", "warmup: 0").replace("[0.5]", "[0.1, 0.5, 0.9]")
+    (folder / "storecast.yaml").write_text(text + "max_rejected: 1\n")
+    return series
+
+
+@pytest.mark.parametrize(
+    ("frequency", "season", "horizon"),
+    [("D", 7, 28), ("W-SUN", 52, 13), ("MS", 12, 18), ("ME", 12, 6)],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_one_window_without_warm_up_is_scored_as_by_fev(
+    tmp_path: Path, frequency: str, season: int, horizon: int
+) -> None:
+    series = {
+        store: np.array(values)
+        for store, (_, values) in stranger(tmp_path, frequency, season, horizon).items()
+    }
+    project = storecast.load(tmp_path)
+    storecast.ingest(project)
+    result = storecast.validate(project)
+    assert (len(result.cutoffs), result.warmup) == (1, ())
+    assert any("no warm-up" in sentence for sentence in result.sentences())
+    (line,) = result.leaderboard
+    assert line.n_scored == horizon * len(series)
+    past = [values[:-horizon] for values in series.values()]
+    naive = np.array([np.resize(values[-season:], horizon) for values in past])
+    told = table(project, "backtest_forecasts").sort("store_id", "date")
+    assert told["forecast"].to_numpy().reshape(naive.shape) == pytest.approx(naive, rel=1e-12)
+    # without an earlier window to learn from, every quantile is the forecast
+    quantiles = np.repeat(naive[:, :, None, None], 3, axis=3)
+    true = np.array([values[-horizon:] for values in series.values()])
+
+    def fev(name: str, some: slice = slice(None)) -> float:
+        return float(
+            get_metric(name).compute(
+                y_true=true[some][:, :, None], y_pred=naive[some][:, :, None],
+                y_past=np.concatenate(past[some])[:, None],
+                y_past_lengths=np.array([len(values) for values in past[some]]),
+                q_pred=quantiles[some], seasonality=season, quantile_levels=[0.1, 0.5, 0.9],
+            )
+        )  # fmt: skip
+
+    for name in ("WAPE", "MASE", "SQL", "WQL"):
+        assert getattr(line, name.lower()) == pytest.approx(fev(name), rel=1e-9), name
+    roots = [fev("RMSSE", slice(i, i + 1)) for i in range(len(series))]
+    assert line.rmsse == pytest.approx(np.mean(roots), rel=1e-9)

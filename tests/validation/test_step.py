@@ -15,6 +15,8 @@ import pytest
 import storecast
 from storecast import runs
 from storecast.adapters.local.compute import LocalCompute
+from storecast.backtest.audit import Leak, Verdict
+from storecast.core.schema import METRICS
 from storecast.errors import (
     Code,
     ConfigurationError,
@@ -26,7 +28,8 @@ from storecast.errors import (
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
 from storecast.validation import recording, step
-from storecast.validation.experiment import ValidationRecord
+from storecast.validation.experiment import AuditRecord, ValidationRecord
+from storecast.validation.leakage import Audit
 
 Make = Callable[..., Any]
 
@@ -244,7 +247,8 @@ def test_a_validation_takes_what_another_finished_and_says_so(project: Make) -> 
     assert any(left is not None for left in heard)
     lines = {line.model: line for line in second.leaderboard}
     for line in first.leaderboard:
-        assert lines[line.model].wape == pytest.approx(line.wape, rel=1e-12)
+        same = {name: getattr(line, name) for name in (*METRICS, "spread", "n_scored")}
+        assert {name: getattr(lines[line.model], name) for name in same} == same
     assert runs.newest(made, "validate")["details"]["tasks"] == list(second.tasks)  # type: ignore[index]
 
 
@@ -255,15 +259,45 @@ def test_mlflow_is_told_of_each_cutoff_step_task_and_table(
     (record,) = logged
     best = record.models[0]
     assert best.name == result.leaderboard[0].model == record.tags["storecast.best"]
-    days = [(day - date(1970, 1, 1)).days for day in (*result.warmup, *result.cutoffs)]
-    assert [p.step for p in best.series["by_cutoff/wape"]] == days[2:]
+    days = [*result.warmup, *result.cutoffs]
+    windows = list(enumerate(days, 1))
+    assert [(p.step, p.day) for p in best.series["by_cutoff/wape"]] == windows[2:]
+    told = pl.read_csv(record.texts["windows.csv"].encode())
+    assert told.rows() == [
+        (number, str(day), "warm-up" if number <= 2 else "scored") for number, day in windows
+    ]
     assert [p.step for p in best.series["by_step/wape"]] == [1, 2, 3, 4]
-    assert [p.step for p in best.series["tasks/seconds"]] == days
+    assert [(p.step, p.day) for p in best.series["tasks/seconds"]] == windows
     assert best.metrics["peak_memory_mb"] == max(
         task["peak_memory_mb"] for task in result.tasks if task["model"] == best.name
     )
     assert [(d.table, d.version) for d in record.data] == [("main.storecast.sales", 1)]
     assert set(record.figures) == {f"figures/wape_by_{scope}.png" for scope in ("cutoff", "step")}
+
+
+@pytest.mark.usefixtures("logged")
+def test_mlflow_is_told_of_the_leak_audit_s_verdicts(
+    project: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[AuditRecord] = []
+    monkeypatch.setattr(recording, "finish", lambda _t, _run, audit: told.append(audit))
+    made = here(project(chain()))
+    storecast.validate(made, audit="off")
+    storecast.validate(made)
+    off, fast = told
+    assert (off.summary, fast.summary) == ("off", "2 of 2 passed (fast)")
+    assert (dict(off.verdicts), off.sentences["local_level"]) == ({}, "Leak audit: off")
+    assert dict(fast.verdicts) == {"seasonal_naive": "passed", "local_level": "passed"}
+    assert "no forecast depends" in fast.sentences["local_level"]
+    table = pl.read_csv(fast.texts["leak_audit.csv"].encode())
+    assert table["model"].to_list() == ["local_level", "seasonal_naive"]
+    assert set(table["verdict"]) == {"passed"}
+    assert set(pl.read_csv(off.texts["leak_audit.csv"].encode())["verdict"]) == {"not audited"}
+    leaking = Verdict("leaking", ("2022-01-02",), 3, (), (Leak("sales", "altered", 3, "001"),))
+    found = recording._proved(Audit("every", {"a": leaking}), ["a", "b"])
+    assert found.summary == "failed: a"
+    assert "LEAKING" in found.sentences["a"]
+    assert "not audited" in found.sentences["b"]
 
 
 def test_the_run_in_mlflow_ends_as_the_validation_does(
@@ -284,6 +318,7 @@ def test_the_run_in_mlflow_ends_as_the_validation_does(
                 storecast.validate(made)
         assert ends.pop() == ("parent", killed)
     storecast.validate(made)
-    assert ends == [("parent", {"seasonal_naive": "passed", "local_level": "passed"})]
+    ((run, told_of),) = ends
+    assert (run, told_of.summary) == ("parent", "2 of 2 passed (fast)")
     storecast.validate(made)
     assert len(ends) == 1

@@ -69,12 +69,16 @@ def model_identity(recipe: Recipe) -> str:
     if not cls.__module__.startswith("storecast."):
         source = inspect.getsourcefile(cls)
         told.append(hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "")
+    return json.dumps([*told, *weights_of(recipe)])
+
+
+def weights_of(recipe: Recipe) -> list[str]:
+    """Names, sizes and times of the files in a model's folder of pretrained weights, if any."""
     weights = recipe.parameters.get("weights")
-    if isinstance(weights, str) and Path(weights).is_dir():
-        for file in sorted(Path(weights).rglob("*")):
-            stat = file.stat()
-            told.append(f"{file} {stat.st_size} {stat.st_mtime_ns}")
-    return json.dumps(told)
+    if not isinstance(weights, str) or not (folder := Path(recipe.home, weights)).is_dir():
+        return []
+    told = [(file.relative_to(folder), file.stat()) for file in sorted(folder.rglob("*"))]
+    return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in told]
 
 
 def window_digest(window: Window, actual: pl.DataFrame) -> str:

@@ -159,7 +159,7 @@ def _scored(
     cutoffs: pl.Series,
     members: Mapping[str, npt.NDArray[np.bool_]],
 ) -> Scored:
-    sums = metrics.store_sums(rows, rules).with_columns(**_scaled()).collect()
+    sums = metrics.store_sums(rows, rules).with_columns(**_scaled())
 
     def parts(above: str, below: str) -> Parts:
         return Parts(*(_matrix(sums, name, stores, cutoffs) for name in (above, below)))
@@ -184,15 +184,10 @@ _QUOTIENTS: Final = {
 
 def _scaled() -> dict[str, pl.Expr]:
     """The stores' own scaled losses; zero beside a zero where a store has no scale."""
-    has, has_sq = (pl.col(c).fill_null(0) > 0 for c in ("_scale", "_scale_sq"))
     return {
-        "_mase": pl.when(has).then(pl.col("_mean_abs") / pl.col("_scale")).otherwise(0.0),
-        "_sql": pl.when(has).then(pl.col("_mean_ql") / pl.col("_scale")).otherwise(0.0),
-        "_rmsse": pl.when(has_sq)
-        .then((pl.col("_mean_sq") / pl.col("_scale_sq")).sqrt())
-        .otherwise(0.0),
-        "_has_scale": has.cast(pl.Float64),
-        "_has_scale_sq": has_sq.cast(pl.Float64),
+        **{f"_{name}": pl.col(name).fill_null(0.0) for name in ("mase", "sql", "rmsse")},
+        "_has_scale": pl.col("mase").is_not_null().cast(pl.Float64),
+        "_has_scale_sq": pl.col("rmsse").is_not_null().cast(pl.Float64),
     }
 
 

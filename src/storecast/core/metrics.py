@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from storecast.core.schema import METRICS, quantile_column
+from storecast.core.totals import totals
 from storecast.errors import Code, ModelError
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 FILLED: Final = "filled"
 _STORE: Final = ["cutoff", "store_id"]
+_ADDED: Final = (
+    "_abs", "_sq", "_signed", "_actual", "_ql", "_within", "_open", "_filled", "_rows",
+)  # fmt: skip
 
 
 def scale(past_rows: pl.DataFrame, season: int) -> pl.DataFrame:
@@ -40,26 +44,24 @@ def scale(past_rows: pl.DataFrame, season: int) -> pl.DataFrame:
         differences (how many were known), sorted by store_id. The scales are null where there
         are fewer than m differences.
     """
-    difference = pl.col("sales").fill_nan(None)
-    difference = (difference - difference.shift(season)).alias("difference")
+    sales = pl.col("sales").fill_nan(None)
+    difference = sales - sales.shift(season).over("store_id")
+    rows = past_rows.select(
+        "store_id",
+        scale=difference.abs(),
+        scale_sq=difference**2,
+        differences=difference.is_not_null().cast(pl.Int64),
+    )
     enough = pl.col("differences") >= season
     return (
-        past_rows.lazy()
-        .group_by("store_id", maintain_order=True)
-        .agg(difference)
-        .with_columns(
-            scale=pl.col("difference").list.eval(pl.element().abs()).list.mean(),
-            scale_sq=pl.col("difference").list.eval(pl.element() ** 2).list.mean(),
-            differences=pl.col("difference").list.drop_nulls().list.len().cast(pl.Int64),
-        )
+        totals(rows, ["store_id"], ["scale", "scale_sq", "differences"])
         .select(
             "store_id",
-            pl.when(enough).then("scale").alias("scale"),
-            pl.when(enough).then("scale_sq").alias("scale_sq"),
-            "differences",
+            pl.when(enough).then("scale_mean").alias("scale"),
+            pl.when(enough).then("scale_sq_mean").alias("scale_sq"),
+            pl.col("differences").cast(pl.Int64),
         )
         .sort("store_id")
-        .collect()
     )
 
 
@@ -112,48 +114,35 @@ def score(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl
         ModelError: MODEL_OUTPUT_INVALID where a row to score has no finite forecast: a store
             must not leave the average in silence.
     """
-    by = list(dict.fromkeys(by))
-    rows = frame.lazy().with_columns(pl.col("sales").fill_nan(None))
-    stores = store_sums(frame, rules, by)
-    scale_of = pl.when(pl.col("_scale") > 0).then("_scale")
-    square_of = pl.when(pl.col("_scale_sq") > 0).then("_scale_sq")
-    actual = pl.when(pl.col("_actual").sum() > 0).then(pl.col("_actual").sum())
-    cutoffs = stores.group_by(_unique(by, ["cutoff"]), maintain_order=True).agg(
-        wape=pl.col("_abs").sum() / actual,
-        mase=(pl.col("_mean_abs") / scale_of).mean(),
-        rmsse=(pl.col("_mean_sq") / square_of).sqrt().mean(),
-        bias=pl.col("_signed").sum() / actual,
-        sql=(pl.col("_mean_ql") / scale_of).mean(),
-        wql=pl.col("_ql").sum() / actual,
-        coverage=pl.col("_within").sum()
-        / pl.when(pl.col("_open").sum() > 0).then(pl.col("_open").sum()),
-        n_scored=pl.col("_rows").sum(),
-        n_filled=pl.col("_filled").sum(),
-        n_unscaled=scale_of.is_null().sum(),
+    by = _unique(by, ())
+    cutoffs = _by_cutoff(store_sums(frame, rules, by), by)
+    counted = ("n_scored", "n_filled", "n_unscaled", "n_cutoffs")
+    keys = by or ["_all"]
+    scores = totals(cutoffs.with_columns(_all=pl.lit(0, pl.Int32)), keys, [*METRICS, *counted])
+    scores = scores.select(
+        *keys,
+        *(pl.col(f"{m}_mean").alias(m) for m in METRICS),
+        pl.col(counted).cast(pl.Int64),
     )
-    counted = ("n_scored", "n_filled", "n_unscaled")
-    keys = [pl.col(name) for name in by] or [pl.lit(0, pl.Int32).alias("_all")]
-    scores = cutoffs.group_by(keys, maintain_order=True).agg(
-        *(pl.col(m).mean() for m in METRICS),
-        *(pl.col(n).sum().cast(pl.Int64) for n in counted),
-        n_cutoffs=pl.len().cast(pl.Int64),
-    )
-    unknown = rows.group_by(keys, maintain_order=True).agg(
-        n_unknown=pl.col("sales").is_null().sum().cast(pl.Int64)
-    )
-    if frame.is_empty() and not by:
-        unknown = pl.LazyFrame({"_all": [0], "n_unknown": [0]}, schema_overrides={"_all": pl.Int32})
-    merged = unknown.join(scores, on=by or "_all", how="left", nulls_equal=True)
-    return (
-        merged.with_columns(pl.col(*counted, "n_cutoffs").fill_null(0))
-        .select(*by, *METRICS, "n_scored", "n_filled", "n_unknown", "n_unscaled", "n_cutoffs")
-        .sort(by or ["n_scored"])
+    unknown = (
+        frame.lazy()
+        .with_columns(pl.col("sales").fill_nan(None), _all=pl.lit(0, pl.Int32))
+        .group_by(keys, maintain_order=True)
+        .agg(n_unknown=pl.col("sales").is_null().sum().cast(pl.Int64))
         .collect()
     )
+    if frame.is_empty() and not by:
+        unknown = pl.DataFrame({"_all": [0], "n_unknown": [0]}, schema_overrides={"_all": pl.Int32})
+    return (
+        unknown.join(scores, on=keys, how="left", nulls_equal=True)
+        .with_columns(pl.col(counted).fill_null(0))
+        .select(*by, *METRICS, "n_scored", "n_filled", "n_unknown", "n_unscaled", "n_cutoffs")
+        .sort(keys if by else ["n_scored"])
+    )
 
 
-def store_sums(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl.LazyFrame:
-    """What each store adds to the metrics of a cutoff: sums and means over its known rows.
+def store_sums(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) -> pl.DataFrame:
+    """What each store adds to the metrics of a cutoff: sums over its known rows.
 
     Args:
         frame: as of ``score``.
@@ -162,24 +151,53 @@ def store_sums(frame: pl.DataFrame, rules: SeriesRules, by: Sequence[str] = ()) 
 
     Returns:
         the columns of ``by``, cutoff, store_id, and: _abs = Σ|y−f|, _signed = Σ(f−y), _actual =
-        Σ|y|, _ql = Σ quantile loss, _within and _open (periods), _filled, _rows, _mean_abs,
-        _mean_sq, _mean_ql, _scale, _scale_sq. One row a group, in the order of the frame.
+        Σ|y|, _ql = Σ quantile loss, _within and _open (periods), _filled, _rows; mase, rmsse and
+        sql of the store, null without a scale. One row a group.
 
     Raises:
         ModelError: MODEL_OUTPUT_INVALID, as ``score``.
     """
-    rows = frame.lazy().with_columns(pl.col("sales").fill_nan(None))
-    known = rows.filter(pl.col("sales").is_not_null())
+    known = (
+        frame.lazy()
+        .with_columns(pl.col("sales").fill_nan(None))
+        .filter(pl.col("sales").is_not_null())
+    )
     _refuse_holes(known, ["forecast", *(quantile_column(q) for q in rules.quantiles)])
-    stores = known.with_columns(**_errors(frame, rules))
-    return stores.group_by(_unique(list(by), _STORE), maintain_order=True).agg(
-        pl.col("_abs", "_ql", "_signed", "_actual", "_within", "_open", "_filled").sum(),
-        _mean_abs=pl.col("_abs").mean(),
-        _mean_sq=pl.col("_sq").mean(),
-        _mean_ql=pl.col("_ql").mean(),
-        _rows=pl.len(),
-        _scale=pl.col("scale").cast(pl.Float64).fill_nan(None).first(),
-        _scale_sq=pl.col("scale_sq").cast(pl.Float64).fill_nan(None).first(),
+    # one order, whatever the frame's: a sum in floating point depends on it
+    order = [name for name in ("date", "period", "step") if name in frame.columns][:1]
+    errors = known.with_columns(**_errors(frame, rules), _rows=pl.lit(1)).sort(
+        *_STORE, *order, maintain_order=True
+    )
+    stores = totals(errors.collect(), _unique(by, _STORE), _ADDED, firsts=("scale", "scale_sq"))
+    scale_of, square_of = (
+        pl.when(pl.col(name).cast(pl.Float64).fill_nan(None) > 0).then(name)
+        for name in ("scale", "scale_sq")
+    )
+    return stores.with_columns(
+        mase=pl.col("_abs_mean") / scale_of,
+        rmsse=(pl.col("_sq_mean") / square_of).sqrt(),
+        sql=pl.col("_ql_mean") / scale_of,
+        _unscaled=scale_of.is_null().cast(pl.Int64),
+    )
+
+
+def _by_cutoff(stores: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Every metric of each cutoff, and its counts."""
+    added = [name for name in _ADDED if name != "_sq"]
+    scaled = ("mase", "rmsse", "sql")
+    cutoffs = totals(stores, _unique(by, ["cutoff"]), [*added, *scaled, "_unscaled"])
+    actual = pl.when(pl.col("_actual") > 0).then("_actual")
+    told = pl.when(pl.col("_ql_mean").is_not_null()).then("_ql")
+    return cutoffs.with_columns(
+        wape=pl.col("_abs") / actual,
+        bias=pl.col("_signed") / actual,
+        wql=told / actual,
+        coverage=pl.col("_within") / pl.when(pl.col("_open") > 0).then("_open"),
+        **{name: pl.col(f"{name}_mean") for name in scaled},
+        n_scored="_rows",
+        n_filled="_filled",
+        n_unscaled="_unscaled",
+        n_cutoffs=pl.lit(1),
     )
 
 
@@ -225,5 +243,5 @@ def _refuse_holes(known: pl.LazyFrame, columns: list[str]) -> None:
     )
 
 
-def _unique(by: list[str], further: list[str]) -> list[str]:
+def _unique(by: Sequence[str], further: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*by, *further]))

@@ -174,7 +174,11 @@ class Gate:
             with packed(self.project, champion) as folder:
                 packed_recipe = recipe_of(folder)
             # where it computes is no part of a recipe, and not packed
-            theirs = replace(packed_recipe, accelerator=self.project.config.accelerator)
+            theirs = replace(
+                packed_recipe,
+                accelerator=self.project.config.accelerator,
+                home=str(self.project.root),
+            )
             _runnable(theirs)
         except (StorecastError, OSError) as fault:
             return self._incomparable(recipe, champion, fault)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -63,7 +63,7 @@ def deploy(
         kept = config.gated().windows or 0
         choice = choose(
             validated,
-            recipes_of(config.models, config.rules(), config.accelerator),
+            recipes_of(config.models, config.rules(), config.accelerator, project.root),
             metric=config.validation.metric,
             baseline=config.validation.baseline,
             choosing=validated.split(kept).choosing,
@@ -359,13 +359,9 @@ def _newest_validation(run: Run, project: Project) -> Validated:
     scores = pl.DataFrame(
         run.read("backtest_scores", where=f"validation_id = '{told['validation_id']}'")
     )
-    accelerator = project.config.accelerator
     return Validated(
         validation_id=told["validation_id"],
-        recipes={
-            name: replace(Recipe.from_json(json.dumps(plain)), accelerator=accelerator)
-            for name, plain in told["recipes"].items()
-        },
+        recipes={name: _validated(project, plain) for name, plain in told["recipes"].items()},
         conformals={n: Conformal.from_json(json.dumps(c)) for n, c in told["conformals"].items()},
         scores=scores.filter(pl.col("scope").is_in(["overall", "cutoff"])),
         verdicts={n: Verdict.from_dict(v) for n, v in audit["verdicts"].items()},
@@ -376,6 +372,11 @@ def _newest_validation(run: Run, project: Project) -> Validated:
         step=told["step"],
         spans=verdicts(told),
     )
+
+
+def _validated(project: Project, plain: dict[str, Any]) -> Recipe:
+    recipe = Recipe.from_json(json.dumps(plain))
+    return replace(recipe, accelerator=project.config.accelerator, home=str(project.root))
 
 
 def _not_validated(project: Project, why: str) -> ModelError:

@@ -94,7 +94,8 @@ def stage(
     """Read a feed: what the contract accepts to the bench, the rest to the quarantine."""
     staged = Staged(feed, _staged_name(feed))
     bench.append(staged.name, _empty(feed.schema))
-    reject(bench, staged, no_rejected())
+    if quarantine.TABLE not in bench.tables():
+        _add(bench, staged, no_rejected())
     read_more(bench, source, staged, run, reading or Pass())
     return staged
 
@@ -170,9 +171,12 @@ def label_days(bench: Workbench, days: pa.Array | pa.ChunkedArray, frequency: Fr
 
 def reject(bench: Workbench, staged: Staged, rows: pa.RecordBatch) -> None:
     """Rejected rows of a feed to the quarantine."""
-    if rows.num_rows == 0 and quarantine.TABLE in bench.tables():
-        return
-    staged.rejected += rows.num_rows
+    if rows.num_rows:
+        staged.rejected += rows.num_rows
+        _add(bench, staged, rows)
+
+
+def _add(bench: Workbench, staged: Staged, rows: pa.RecordBatch) -> None:
     feed = pa.array([staged.feed.name] * rows.num_rows, pa.string())
     bench.append(quarantine.TABLE, [rows.append_column("feed", feed)])
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -37,8 +38,9 @@ class Recipe:
 
     ``parameters`` are JSON-able; ``mask`` holds spans of days, both ends inclusive.
     ``tune`` is by how many trials its parameters are still to be tuned, 0 where they stand.
-    ``accelerator`` (auto, cpu, gpu) says where torch computes: it is no part of what a model is,
-    nor of the digest, nor of the JSON.
+    ``accelerator`` (auto, cpu, gpu) says where torch computes, ``home`` which folder relative
+    paths among the parameters are of: they are no part of what a model is, nor of the digest, nor
+    of the JSON.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Recipe:
     mask: tuple[tuple[date, date], ...] = ()
     tune: int = 0
     accelerator: str = field(default="auto", compare=False)
+    home: str = field(default="", compare=False)
 
     @property
     def digest(self) -> str:
@@ -110,11 +113,14 @@ class Configured(Protocol):
 
 
 def recipes_of(
-    models: Sequence[Configured], rules: SeriesRules, accelerator: str = "auto"
+    models: Sequence[Configured],
+    rules: SeriesRules,
+    accelerator: str = "auto",
+    home: str | Path = "",
 ) -> list[Recipe]:
     """The recipes of the configured models, as the series' rules make them.
 
-    That of an ensemble holds its members' recipes.
+    That of an ensemble holds its members' recipes. ``home`` is the project folder.
 
     Raises:
         ModelError: MODEL_UNKNOWN, MODEL_FAILED where an ensemble has not the members it names.
@@ -130,6 +136,7 @@ def recipes_of(
             mask=rules.mask,
             tune=model.trials,
             accelerator=accelerator,
+            home=str(home),
         )
         for model in models
     ]

@@ -68,7 +68,8 @@ class DartsNetwork(Network):
 class Pretrained(Network):
     """A pretrained network from a local folder; never taught, never downloaded.
 
-    ``weights`` is the folder with ``config.json`` and ``model.safetensors``;
+    ``weights`` is the folder with ``config.json`` and ``model.safetensors``, absolute or in the
+    project folder;
     ``input_chunk_length`` is how many periods it reads (512, or what there is). Its own quantiles
     are taken where it has all the wanted ones.
     """
@@ -105,7 +106,7 @@ class Pretrained(Network):
         Raises:
             ModelError: MODEL_FAILED where the folder lacks a file.
         """
-        folder, rules = Path(self.parameters["weights"]), past.rules
+        folder, rules = Path(self.recipe.home, self.parameters["weights"]), past.rules
         lacking = [name for name in (_CONFIG, _WEIGHTS) if not (folder / name).is_file()]
         if lacking:
             # Darts would fetch from the network what is not there

@@ -108,7 +108,9 @@ def with_members(recipe: Recipe, members: Sequence[Recipe]) -> Recipe:
 def members_of(recipe: Recipe) -> tuple[Recipe, ...]:
     """The recipes of an ensemble's members."""
     return tuple(
-        replace(Recipe.from_json(json.dumps(plain)), accelerator=recipe.accelerator)
+        replace(
+            Recipe.from_json(json.dumps(plain)), accelerator=recipe.accelerator, home=recipe.home
+        )
         for plain in recipe.parameters["members"]
     )
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 VALIDATION, MODEL, LEVEL, AUDIT = (
     "storecast.validation_id", "storecast.model", "storecast.level", "storecast.leak_audit",
 )  # fmt: skip
+NOT_AUDITED = "not audited"
+NOTE = "mlflow.note.content"
 _PARENT = "mlflow.parentRunId"
 _LONGEST: Final = 500
 """Characters of a parameter's value; every MLflow store takes as many."""
@@ -88,6 +90,23 @@ class ValidationRecord:
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class AuditRecord:
+    """What the leak audit leaves in MLflow.
+
+    Attributes:
+        summary: in a word or two, of the parent run.
+        verdicts: in one word, by model; of a model that is not here there is none.
+        sentences: Markdown, by model, shown on its run's page.
+        texts: artifacts of the parent run by file name.
+    """
+
+    summary: str
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    sentences: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
 def record_validation(tracking: Tracking, record: ValidationRecord) -> str:
     """Leave a validation in MLflow; its parent's run id. The parent runs until ``finish``.
 
@@ -101,7 +120,7 @@ def record_validation(tracking: Tracking, record: ValidationRecord) -> str:
         tags = {
             VALIDATION: record.validation_id,
             LEVEL: "validation",
-            "mlflow.note.content": record.note,
+            NOTE: record.note,
             **record.tags,
         }
         parent = _opened(client, experiment, earlier.get(""), record.name, tags)
@@ -123,8 +142,8 @@ def record_validation(tracking: Tracking, record: ValidationRecord) -> str:
     return parent
 
 
-def finish(tracking: Tracking, run_id: str, verdicts: Mapping[str, str]) -> None:
-    """End a validation's run well; ``verdicts`` of the leak audit by model, as tags.
+def finish(tracking: Tracking, run_id: str, audit: AuditRecord) -> None:
+    """End a validation's run well, and leave there what the leak audit found.
 
     Raises:
         RegistryError: REGISTRY_UNREACHABLE.
@@ -132,9 +151,14 @@ def finish(tracking: Tracking, run_id: str, verdicts: Mapping[str, str]) -> None
     with tracking.active() as client:
         parent = client.get_run(run_id)
         found = _runs(client, parent.info.experiment_id, parent.data.tags.get(VALIDATION, ""))
-        for model, verdict in verdicts.items():
-            if model in found:
-                client.set_tag(found[model].info.run_id, AUDIT, verdict)
+        for model, run in found.items():
+            if model:
+                verdict = audit.verdicts.get(model)
+                client.set_tag(run.info.run_id, AUDIT, verdict or NOT_AUDITED)
+                client.set_tag(run.info.run_id, NOTE, audit.sentences.get(model, ""))
+        client.set_tag(run_id, AUDIT, audit.summary)
+        for name, text in audit.texts.items():
+            client.log_text(run_id, text, name)
         if parent.info.status == "RUNNING":
             client.set_terminated(run_id, "FINISHED")
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -15,6 +15,7 @@ import storecast
 from storecast.artifact.unified import fingerprint
 from storecast.backtest import identity
 from storecast.backtest.choosing import Split
+from storecast.backtest.identity import weights_of
 from storecast.backtest.spans import Spans, check_days
 from storecast.backtest.tuning import Tuned, TuningWindows
 from storecast.core.window import cutoffs as cutoffs_of
@@ -25,6 +26,7 @@ from storecast.models.ensemble import computed
 if TYPE_CHECKING:
     from storecast.config import Config
     from storecast.core.panel import History
+    from storecast.project import Project
 
 _ROOMS = ("core", "models", "backtest", "validation")
 """Rooms whose code decides what a validation finds."""
@@ -57,7 +59,7 @@ class Plan:
         return self.cutoffs[: self.warmup]
 
 
-def planned(config: Config, history: History, models: Sequence[str] | None) -> Plan:
+def planned(project: Project, history: History, models: Sequence[str] | None) -> Plan:
     """The plan of a validation of every configured model, or of ``models`` and the baseline.
 
     Raises:
@@ -65,7 +67,8 @@ def planned(config: Config, history: History, models: Sequence[str] | None) -> P
         ConfigurationError: MODEL_UNKNOWN.
         ModelError: NO_VARIATION.
     """
-    recipes = _chosen(config, history, models)
+    config = project.config
+    recipes = _chosen(project, history, models)
     _refuse_silence(history)
     first_day = history.sales.get_column("date").min()
     wanted = config.validation
@@ -80,7 +83,7 @@ def planned(config: Config, history: History, models: Sequence[str] | None) -> P
     baseline = next(r for r in recipes if r.name == wanted.baseline)
     end = history.rules.frequency.last_day(history.rules.frequency.complete(history.through))
     spans = _spans(config, history, cutoffs)
-    identity = {
+    told: dict[str, Any] = {
         "data": fingerprint(history, end),
         "recipes": {recipe.name: recipe.digest for recipe in recipes},
         "cutoffs": [day.isoformat() for day in cutoffs],
@@ -92,9 +95,11 @@ def planned(config: Config, history: History, models: Sequence[str] | None) -> P
         "code": code_digest(),
     }
     if spans is not None:
-        identity["compare_from"] = [day.isoformat() for day in spans.days]
-        identity["compared_at"] = [day.isoformat() for day in spans.counted]
-    text = json.dumps(identity, sort_keys=True)
+        told["compare_from"] = [day.isoformat() for day in spans.days]
+        told["compared_at"] = [day.isoformat() for day in spans.counted]
+    if weights := [w for recipe in computed(recipes) for w in weights_of(recipe)]:
+        told["weights"] = weights
+    text = json.dumps(told, sort_keys=True)
     return Plan(
         validation_id=hashlib.sha256(text.encode()).hexdigest()[:32],
         recipes=tuple(recipes),
@@ -122,8 +127,9 @@ def _spans(config: Config, history: History, cutoffs: Sequence[date]) -> Spans |
     )
 
 
-def _chosen(config: Config, history: History, models: Sequence[str] | None) -> list[Recipe]:
-    configured = recipes_of(config.models, history.rules, config.accelerator)
+def _chosen(project: Project, history: History, models: Sequence[str] | None) -> list[Recipe]:
+    config = project.config
+    configured = recipes_of(config.models, history.rules, config.accelerator, project.root)
     if models is None:
         return configured
     names = [recipe.name for recipe in configured]

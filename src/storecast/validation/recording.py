@@ -18,6 +18,8 @@ from storecast.models.ensemble import KIND as ENSEMBLE
 from storecast.models.ensemble import members_of
 from storecast.tracking import Tracking
 from storecast.validation.experiment import (
+    NOT_AUDITED,
+    AuditRecord,
     DataRecord,
     ModelRecord,
     Point,
@@ -27,6 +29,7 @@ from storecast.validation.experiment import (
     record_validation,
 )
 from storecast.validation.leaderboard import Line, leaderboard
+from storecast.validation.leakage import Audit
 from storecast.validation.pictures import pictures
 
 if TYPE_CHECKING:
@@ -56,13 +59,50 @@ def ending(project: Project, run: Run) -> Iterator[None]:
 
 
 def concluded(project: Project, details: Mapping[str, Any]) -> None:
-    """End the MLflow run well, the leak audit's verdicts as its models' tags.
+    """End the MLflow run well, the leak audit's verdicts with it and with its models.
 
     Raises:
         RegistryError: REGISTRY_UNREACHABLE.
     """
-    verdicts = {name: told["status"] for name, told in details["audit"]["verdicts"].items()}
-    finish(Tracking.of(project), details[_RUN], verdicts)
+    audit = Audit.from_dict(details["audit"])
+    finish(Tracking.of(project), details[_RUN], _proved(audit, sorted(details["recipes"])))
+
+
+def _proved(audit: Audit, models: Sequence[str]) -> AuditRecord:
+    """What an audit found of these models: words for the runs, and a table."""
+    rows = [
+        {
+            "model": name,
+            "verdict": audit.status(name) or NOT_AUDITED,
+            "cutoffs": " ".join(audit.verdicts[name].cutoffs) if name in audit.verdicts else "",
+            "stores": audit.verdicts[name].stores if name in audit.verdicts else 0,
+            "sentence": _of_audit(audit, name),
+        }
+        for name in models
+    ]
+    return AuditRecord(
+        summary=_summary(audit, models),
+        verdicts={name: verdict.status for name, verdict in audit.verdicts.items()},
+        sentences={name: f"Leak audit: {_of_audit(audit, name)}" for name in models},
+        texts={
+            "leak_audit.csv": pl.DataFrame(rows).write_csv(),
+            "leak_audit.json": json.dumps(audit.as_dict(), indent=1),
+        },
+    )
+
+
+def _summary(audit: Audit, models: Sequence[str]) -> str:
+    failed = [name for name in models if audit.failed(name)]
+    if failed or audit.level == "off":
+        return f"failed: {', '.join(failed)}" if failed else "off"
+    passed = sum(audit.status(name) == "passed" for name in models)
+    return f"{passed} of {len(models)} passed ({audit.level})"
+
+
+def _of_audit(audit: Audit, model: str) -> str:
+    if model in audit.verdicts:
+        return audit.verdicts[model].sentence()
+    return "off" if audit.level == "off" else f"{NOT_AUDITED} (storecast validate --audit-leakage)"
 
 
 def recorded(
@@ -96,7 +136,16 @@ def recorded(
         },
         note=_note(lines, wanted.metric),
         models=[
-            _model(recipes[line.model], rank, line, scores, details["tasks"], wanted.metric, spans)
+            _model(
+                recipes[line.model],
+                rank,
+                line,
+                scores,
+                details["tasks"],
+                wanted.metric,
+                plan.cutoffs,
+                spans,
+            )
             for rank, line in enumerate(lines, 1)
         ],
         data=_data(project, run, history),
@@ -104,6 +153,7 @@ def recorded(
             "leaderboard.csv": _table(lines).write_csv(),
             "leaderboard.json": json.dumps([line.as_dict() for line in lines], indent=1),
             "scores.csv": scores.write_csv(),
+            "windows.csv": _windows(plan),
             **({"tuning.json": _tuning(plan)} if plan.tuning else {}),
             **({"spans.json": json.dumps([s.as_dict() for s in spans], indent=1)} if spans else {}),
         },
@@ -148,6 +198,7 @@ def _model(
     scores: pl.DataFrame,
     tasks: Sequence[Mapping[str, Any]],
     metric: str,
+    cutoffs: Sequence[date],
     spans: Sequence[SpanVerdict],
 ) -> ModelRecord:
     overall = {name: value for name in METRICS if (value := getattr(line, name)) is not None}
@@ -167,9 +218,9 @@ def _model(
             **{f"from/{s.other}/{metric}": s.other_loss for s in spans if s.model == recipe.name},
         },
         series={
-            **_by_cutoff(scores, recipe.name),
+            **_by_cutoff(scores, recipe.name, cutoffs),
             **_by_step(scores, recipe.name, metric),
-            **_tasks(mine),
+            **_tasks(mine, cutoffs),
         },
         tags={"storecast.kind": recipe.kind, "storecast.recipe": recipe.digest},
     )
@@ -190,12 +241,12 @@ def _shown(recipe: Recipe) -> dict[str, Any]:
     return shown
 
 
-def _by_cutoff(scores: pl.DataFrame, model: str) -> dict[str, list[Point]]:
+def _by_cutoff(scores: pl.DataFrame, model: str, cutoffs: Sequence[date]) -> dict[str, list[Point]]:
     rows = scores.filter((pl.col("scope") == "cutoff") & (pl.col("model") == model)).sort("member")
     series = {}
     for metric in METRICS:
         values = [
-            _at(member, value)
+            _at(member, value, cutoffs)
             for member, value in rows.select("member", metric).iter_rows()
             if value is not None
         ]
@@ -215,20 +266,29 @@ def _by_step(scores: pl.DataFrame, model: str, metric: str) -> dict[str, list[Po
     return {f"by_step/{metric}": sorted(values, key=lambda p: p.step)} if values else {}
 
 
-def _tasks(tasks: Sequence[Mapping[str, Any]]) -> dict[str, list[Point]]:
+def _tasks(tasks: Sequence[Mapping[str, Any]], cutoffs: Sequence[date]) -> dict[str, list[Point]]:
     told = {
         f"tasks/{name}": [
-            _at(task["cutoff"], task[name]) for task in tasks if task[name] is not None
+            _at(task["cutoff"], task[name], cutoffs) for task in tasks if task[name] is not None
         ]
         for name in ("seconds", "peak_memory_mb")
     }
     return {name: points for name, points in told.items() if points}
 
 
-def _at(cutoff: str, value: float) -> Point:
-    """A value at a cutoff: its step the day's number since 1970, as far apart as in time."""
+def _at(cutoff: str, value: float, cutoffs: Sequence[date]) -> Point:
+    """A value at a cutoff: its step the window's number from 1 on, its time the cutoff's."""
     day = date.fromisoformat(cutoff)
-    return Point((day - date(1970, 1, 1)).days, day, value)
+    return Point(cutoffs.index(day) + 1, day, value)
+
+
+def _windows(plan: Plan) -> str:
+    """Which cutoff is which step of the charts."""
+    rows = [
+        {"window": n, "cutoff": day, "scored": "warm-up" if n <= plan.warmup else "scored"}
+        for n, day in enumerate(plan.cutoffs, 1)
+    ]
+    return pl.DataFrame(rows).write_csv()
 
 
 def _data(project: Project, run: Run, history: History) -> list[DataRecord]:

@@ -107,6 +107,11 @@ class ValidationResult:
                 "aligned by each store's own end (series_end): a benchmark alone, since a model "
                 "may know of other stores what came later; deploy refuses it"
             )
+        if not self.warmup:
+            told.append(
+                "no warm-up (validation.warmup: 0): intervals that are learnt from earlier windows "
+                "have no width in the first one"
+            )
         told += self._reality()
         told += self._held_back()
         told += [self._filled(name, why) for name, why in self.failures.items()]

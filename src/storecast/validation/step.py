@@ -64,7 +64,7 @@ def validate(
         history, shifts = load_history(run, project), None
         if config.validation.align == SERIES_END:
             history, shifts = by_series_end(history)
-        plan = replace(planned(config, history, models), shifts=shifts)
+        plan = replace(planned(project, history, models), shifts=shifts)
         run.details["validation_id"] = plan.validation_id
         earlier = _earlier(run, project, plan.validation_id)
         if earlier is None:

@@ -2,13 +2,16 @@
 
 SQLite has no column types worth trusting, and the driver types a column from its first rows: so
 each value comes as text with one letter for its storage class in front, and is taken apart in
-Arrow. Columns of TEXT affinity hold text alone, by SQLite's own rule: theirs can be shorter.
+Arrow. Columns of TEXT affinity hold text alone, by SQLite's own rule: theirs can be shorter. Where
+a column is declared to hold fractions, they come as they are, in a column of their own: SQLite
+writes them slowly.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from storecast.adapters.sources.sql import (
     table_not_found,
     text_literal,
 )
+from storecast.adapters.sources.sqlite_statements import Shape
 from storecast.errors import Code, SourceError
 from storecast.ports import HOLDS_FLOATS, TALLY, Relation, SourceColumn, Span, Tallied
 
@@ -46,17 +50,18 @@ _KINDS = (
     ("NUM", "decimal"),
     ("DEC", "decimal"),
 )
+_ACT = (
+    "delete", "insert", "update", "replace", "create", "drop", "alter", "attach", "detach",
+    "vacuum", "pragma", "begin", "commit", "end", "rollback",
+)  # fmt: skip
+"""Words by which statements begin that do something."""
 _READS_ALONE = "write a query that only reads: SELECT …"
 _NEXT_STEPS = {
     "malformed": "restore the database from a backup, or mend it by sqlite3's .recover",
     "readonly": _READS_ALONE,
     "locked": "ingest again when whoever writes to the database is done",
-    **{
-        f'near "{word}"': _READS_ALONE
-        for word in ("delete", "insert", "update", "replace", "create", "drop", "alter", "attach",
-                     "detach", "vacuum", "pragma", "begin", "commit", "end", "rollback")
-    },
-}  # fmt: skip
+    **{f'near "{word}"': _READS_ALONE for word in _ACT},
+}
 
 
 class SqliteSource:
@@ -74,10 +79,7 @@ class SqliteSource:
     def columns(self, relation: Relation) -> list[SourceColumn]:
         """The columns of a relation, in order, with their declared types."""
         if relation.query is not None:
-            # As a table first: ATTACH or COMMIT would act, though the database is read-only.
-            as_table = f"SELECT * FROM {self._origin(relation)} AS r LIMIT 0"  # noqa: S608 - quoted
-            with self._asked(as_table, first_rows=1, relation=relation):
-                pass
+            self._refuse_what_acts(relation, relation.query)
             with self._asked(relation.query, first_rows=1, relation=relation) as cursor:
                 return [SourceColumn(d[0], "", "unknown") for d in cursor.description or ()]
         name = self._table(str(relation.table))
@@ -87,12 +89,12 @@ class SqliteSource:
         self, relation: Relation, columns: Sequence[str], span: Span | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Stream the named columns as text; a field that ``HOLDS_FLOATS`` says so."""
-        plain = self._plain_columns(relation)
-        statement = statements.reading(self._origin(relation), columns, plain, span)
+        shapes = self._shapes(relation)
+        statement = statements.reading(self._origin(relation), columns, shapes, span)
         with self._asked(statement, first_rows=_BATCH, relation=relation) as cursor:
             for batch in cursor.fetch_record_batch():
                 if batch.num_rows:
-                    yield _decoded(batch, columns, relation, plain)
+                    yield _decoded(batch, columns, relation, shapes)
 
     def tally(self, relation: Relation, wanted: Tallied) -> pa.Table | None:
         """Count and sum by store and month; None where no day is ISO 8601 text."""
@@ -117,6 +119,20 @@ class SqliteSource:
             self._connection = None
 
     # ------------------------------------------------------------------ inside
+
+    def _refuse_what_acts(self, relation: Relation, query: str) -> None:
+        """Ask for the query as a table: ATTACH or COMMIT would act, though only reading is open."""
+        as_table = f"SELECT * FROM {self._origin(relation)} AS r LIMIT 0"  # noqa: S608 - quoted
+        try:
+            with self._asked(as_table, first_rows=1, relation=relation):
+                return
+        except SourceError:
+            first = re.match(r"\s*([A-Za-z]+)", query)
+            if first is not None and first[1].lower() not in _ACT:
+                # By itself a query with a slip is told where it slips.
+                with self._asked(f"EXPLAIN {query}", first_rows=1, relation=relation):
+                    pass
+            raise
 
     def _opened(self) -> Any:
         from adbc_driver_sqlite import dbapi
@@ -210,18 +226,20 @@ class SqliteSource:
         )
         return [(str(name), bool(is_table)) for name, is_table in found]
 
-    def _plain_columns(self, relation: Relation) -> frozenset[str]:
-        """Columns of a table that can hold nothing but text, not even null."""
+    def _shapes(self, relation: Relation) -> dict[str, Shape]:
+        """How the values of each column come, where another shape than the general one fits."""
         if relation.query is not None:
-            return frozenset()
+            return {}
         name = self._table(str(relation.table))
-        if not dict(self._tables())[name]:
-            return frozenset()
-        return frozenset(
-            column
-            for column, kind, required in self._declared(name)
-            if required and _has_text_affinity(kind)
-        )
+        is_table = dict(self._tables())[name]
+        shapes = {}
+        for column, kind, required in self._declared(name):
+            # Text alone, not even null: a view's word is not enough for that.
+            if is_table and required and _has_text_affinity(kind):
+                shapes[column] = Shape.PLAIN
+            elif _kind(kind) in ("float", "decimal"):
+                shapes[column] = Shape.FRACTIONS
+        return shapes
 
     def _origin(self, relation: Relation) -> str:
         if relation.query is not None:
@@ -265,12 +283,21 @@ def _tally(found: pa.Table) -> pa.Table:
 
 
 def _decoded(
-    batch: pa.RecordBatch, columns: Sequence[str], relation: Relation, plain: frozenset[str]
+    batch: pa.RecordBatch,
+    columns: Sequence[str],
+    relation: Relation,
+    shapes: Mapping[str, Shape],
 ) -> pa.RecordBatch:
-    arrays, fields = [], []
-    for name, column in zip(columns, batch.columns, strict=True):
+    arrays, fields, coming = [], [], iter(batch.columns)
+    for name in columns:
+        shape = shapes.get(name)
         try:
-            text, floats = _validated(column) if name in plain else _taken_apart(column)
+            if shape is Shape.PLAIN:
+                text, floats = next(coming).cast(pa.binary()).cast(pa.string()), False
+            elif shape is Shape.FRACTIONS:
+                text, floats = _with_fractions(next(coming), next(coming))
+            else:
+                text, floats = _taken_apart(next(coming))
         except pa.ArrowInvalid as fault:
             raise SourceError(
                 Code.SOURCE_QUERY_FAILED,
@@ -286,13 +313,21 @@ def _decoded(
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _validated(column: pa.Array) -> tuple[pa.StringArray, bool]:
-    return column.cast(pa.binary()).cast(pa.string()), False
-
-
 def _taken_apart(column: pa.Array) -> tuple[pa.StringArray, bool]:
     letters, values = _split(column.cast(pa.string()))
     return _text(values, letters == ord("n")), bool((letters == ord("r")).any())
+
+
+def _with_fractions(column: pa.Array, fractions: pa.Array) -> tuple[pa.StringArray, bool]:
+    letters, values = _split(column.cast(pa.string()))
+    real = letters == ord("r")
+    if not real.any():
+        return _text(values, letters == ord("n")), False
+    # By the shortest text that is this very number, as the rules and SQLite itself have it.
+    written = fractions.cast(pa.string())
+    if real.all():
+        return written, True
+    return pc.if_else(pa.array(real), written, _text(values, letters == ord("n"))), True
 
 
 def _split(column: pa.StringArray) -> tuple[Any, tuple[Any, Any]]:

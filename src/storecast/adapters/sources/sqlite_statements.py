@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
 
 from storecast.adapters.sources.sql import (
     DAY_AFTER_LAST,
@@ -15,20 +16,41 @@ from storecast.adapters.sources.sql import (
 from storecast.ports import Span, Tallied
 
 _DIGIT = "[0-9]"
+_MARK = "'r'"
 _DAY = f"{_DIGIT * 4}-{_DIGIT * 2}-{_DIGIT * 2}*"
 
 
-def reading(origin: str, columns: Sequence[str], plain: frozenset[str], span: Span | None) -> str:
-    """Each value as text; behind a letter, but in ``plain`` columns."""
+class Shape(Enum):
+    """How a column's values are sent.
+
+    ``PLAIN`` is text as it is. ``FRACTIONS`` is two columns: the general form without the text of
+    fractions, and the fractions, 0.0 where the value is none.
+    """
+
+    PLAIN = auto()
+    FRACTIONS = auto()
+
+
+def reading(
+    origin: str, columns: Sequence[str], shapes: Mapping[str, Shape], span: Span | None
+) -> str:
+    """Each value as text behind a letter; in the columns of ``shapes`` in theirs."""
     # Through the alias: a bare name in double quotes that is no column would be a text.
-    values = ", ".join(
-        f"CAST(r.{quoted(c)} AS TEXT)" if c in plain else _lettered(f"r.{quoted(c)}")
-        for c in columns
-    )
+    values = ", ".join(_sent(f"r.{quoted(c)}", shapes.get(c)) for c in columns)
     return f"SELECT {values} FROM {origin} AS r{_within(span)}"
 
 
-def _lettered(column: str) -> str:
+def _sent(column: str, shape: Shape | None) -> str:
+    if shape is Shape.PLAIN:
+        return f"CAST({column} AS TEXT)"
+    if shape is Shape.FRACTIONS:
+        # Never anything but a fraction: the driver types the column by its first rows.
+        fraction = f"CASE typeof({column}) WHEN 'real' THEN {column} ELSE 0.0 END"
+        return f"{_lettered(column, _MARK)}, {fraction}"
+    return _lettered(column, f"'r' || {column}")
+
+
+def _lettered(column: str, real: str) -> str:
     """The value as text behind the first letter of its storage class: n, i, r, t or b.
 
     A blob is no text: the control character in front of its bytes keeps it from passing for an
@@ -36,7 +58,7 @@ def _lettered(column: str) -> str:
     """
     return (
         f"CASE typeof({column}) WHEN 'text' THEN 't' || {column} "
-        f"WHEN 'real' THEN 'r' || {column} WHEN 'integer' THEN 'i' || {column} "
+        f"WHEN 'real' THEN {real} WHEN 'integer' THEN 'i' || {column} "
         f"WHEN 'blob' THEN 'b' || char(1) || hex({column}) ELSE 'n' END"
     )
 
