@@ -12,7 +12,11 @@ import pytest
 
 from storecast.adapters.sources.sqlite import SqliteSource
 from storecast.errors import Code, SourceError
+from storecast.ingestion.contract import Feed, Field, Kind, rejected
+from storecast.ingestion.rules import Written, amounts
 from storecast.ports import HOLDS_FLOATS, Relation
+
+PLACES = Decimal("0.0001")
 
 
 @pytest.fixture
@@ -64,10 +68,28 @@ def test_fractions_are_the_numbers_that_sqlite_writes(tmp_path: Path) -> None:
         (read,) = source.read(Relation("t"), ["n", "d"])
     for name in ("n", "d"):
         assert list(map(float, read[name].to_pylist())) == values
-        written_here = map(Decimal, read[name].to_pylist()[: len(amounts_in_use)])
-        assert list(written_here) == list(
-            map(Decimal, written[name].to_pylist()[: len(amounts_in_use)])
-        )
+        n = len(amounts_in_use)
+        ours, theirs = (amounts(b[name].slice(0, n), Written()) for b in (read, written))
+        assert ours[0].to_pylist() == theirs[0].to_pylist()
+        assert ours[0].to_pylist() == [Decimal(str(v)).quantize(PLACES) for v in values[:n]]
+
+
+def test_a_fraction_is_one_row_whatever_it_came_with(tmp_path: Path) -> None:
+    path = tmp_path / "f.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (n REAL)")
+        connection.executemany("INSERT INTO t VALUES (?)", [(100,), (75.12,), (None,)])
+    with closing(SqliteSource(path)) as source:
+        (alone,) = source.read(Relation("t"), ["n"])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO t VALUES ('x')")
+    with closing(SqliteSource(path)) as source:
+        (mixed,) = source.read(Relation("t"), ["n"])
+    assert alone["n"].to_pylist() == [100.0, 75.12, None]
+    assert mixed["n"].to_pylist() == ["100", "75.12", None, "x"]
+    feed = Feed("sales", "sales", Relation("t"), (Field("n", "n", Kind.AMOUNT),), ("n",))
+    rows = [rejected(b.slice(0, 3), feed, [(Code.NULL_SALES, None)] * 3) for b in (alone, mixed)]
+    assert rows[0]["raw_row"].to_pylist() == rows[1]["raw_row"].to_pylist()
 
 
 def test_views_and_queries(database: Path) -> None:

@@ -300,6 +300,7 @@ _NOT_FINITE = r"(?i)^[+-]?(inf|infinity|nan)$"
 _WHOLE_DIGITS = 14
 _PLACES = Decimal("0.0001")
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
+_FIFTEEN_DIGITS = 1e11
 _LARGEST = 1e27
 """Above it the mean over a period would not fit DECIMAL(38,9)."""
 
@@ -317,7 +318,30 @@ def amounts(column: pa.Array, _written: Written) -> Conversion:
         or pa.types.is_floating(kind)
     ):
         raise _wrong_type(kind, "a number, or text that is one")
+    if pa.types.is_floating(kind) and (found := _short_fractions(column)) is not None:
+        return found
     return _once_each(lambda values: _written_amounts(values.cast(pa.string())), column)
+
+
+def _short_fractions(column: pa.Array) -> Conversion | None:
+    """Numbers whose shortest texts have four places at most; None where any has more.
+
+    Below 10¹¹ such a text has 15 digits at most, and no other one of 15 is the same number.
+    """
+    numbers = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    missing = column.is_null()
+    known = ~missing.to_numpy(zero_copy_only=False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        units = np.rint(numbers * 1e4)
+        short = (np.abs(numbers) < _FIFTEEN_DIGITS) & (units / 1e4 == numbers)
+    if column.type != pa.float64() or not short[known].all():
+        return None
+    words = np.empty((len(column), 2), "<i8")
+    words[:, 0] = np.where(known, units, 0.0).astype("<i8")
+    words[:, 1] = words[:, 0] >> 63
+    validity = pa.py_buffer(np.packbits(known, bitorder="little").tobytes())
+    values = pa.Array.from_buffers(AMOUNT, len(column), [validity, pa.py_buffer(words)])
+    return values, _codes(len(column), (missing, Code.NULL_SALES))
 
 
 def _written_amounts(text: pa.StringArray) -> Conversion:

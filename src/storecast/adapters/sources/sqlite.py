@@ -88,7 +88,10 @@ class SqliteSource:
     def read(
         self, relation: Relation, columns: Sequence[str], span: Span | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Stream the named columns as text; a field that ``HOLDS_FLOATS`` says so."""
+        """Stream the named columns as text, or as fractions where a batch has no other value.
+
+        A field that ``HOLDS_FLOATS`` says so.
+        """
         shapes = self._shapes(relation)
         statement = statements.reading(self._origin(relation), columns, shapes, span)
         with self._asked(statement, first_rows=_BATCH, relation=relation) as cursor:
@@ -293,11 +296,11 @@ def _decoded(
         shape = shapes.get(name)
         try:
             if shape is Shape.PLAIN:
-                text, floats = next(coming).cast(pa.binary()).cast(pa.string()), False
+                values, floats = next(coming).cast(pa.binary()).cast(pa.string()), False
             elif shape is Shape.FRACTIONS:
-                text, floats = _with_fractions(next(coming), next(coming))
+                values, floats = _with_fractions(next(coming), next(coming))
             else:
-                text, floats = _taken_apart(next(coming))
+                values, floats = _taken_apart(next(coming))
         except pa.ArrowInvalid as fault:
             raise SourceError(
                 Code.SOURCE_QUERY_FAILED,
@@ -306,9 +309,9 @@ def _decoded(
                 expected="UTF-8",
                 next_step="mend the rows, or CAST the column in a view or `query:`",
             ) from fault
-        arrays.append(text)
+        arrays.append(values)
         fields.append(
-            pa.field(name, pa.string(), metadata={HOLDS_FLOATS: b"1"} if floats else None)
+            pa.field(name, values.type, metadata={HOLDS_FLOATS: b"1"} if floats else None)
         )
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
 
@@ -318,16 +321,17 @@ def _taken_apart(column: pa.Array) -> tuple[pa.StringArray, bool]:
     return _text(values, letters == ord("n")), bool((letters == ord("r")).any())
 
 
-def _with_fractions(column: pa.Array, fractions: pa.Array) -> tuple[pa.StringArray, bool]:
+def _with_fractions(column: pa.Array, fractions: pa.Array) -> tuple[pa.Array, bool]:
+    """The fractions where nothing else is among them; else text."""
     letters, values = _split(column.cast(pa.string()))
-    real = letters == ord("r")
+    real, nothing = letters == ord("r"), letters == ord("n")
     if not real.any():
-        return _text(values, letters == ord("n")), False
+        return _text(values, nothing), False
+    if (real | nothing).all():
+        return pc.if_else(pa.array(real), fractions, None) if nothing.any() else fractions, True
     # By the shortest text that is this very number, as the rules and SQLite itself have it.
     written = fractions.cast(pa.string())
-    if real.all():
-        return written, True
-    return pc.if_else(pa.array(real), written, _text(values, letters == ord("n"))), True
+    return pc.if_else(pa.array(real), written, _text(values, nothing)), True
 
 
 def _split(column: pa.StringArray) -> tuple[Any, tuple[Any, Any]]:
