@@ -106,6 +106,8 @@ def test_an_interruption_is_130_and_the_next_run_ends_as_if_undisturbed(
     process = subprocess.Popen(
         [sys.executable, "-m", "storecast.cli", "ingest", "--project", "demo"],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # whoever runs the tests may ignore a hang-up, and it would be inherited
+        preexec_fn=lambda: signal.signal(how, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stderr is not None
     assert "reading" in process.stderr.readline()
@@ -142,3 +144,19 @@ def test_a_reader_that_goes_does_not_stop_the_work(tmp_path: Path) -> None:
     )  # fmt: skip
     os.close(writing)
     assert (answer.returncode, answer.stderr) == (3, "")
+
+
+def test_what_cannot_be_printed_at_the_end_is_a_failure_and_what_nobody_reads_is_none() -> None:
+    code = "import sys\nfrom storecast.cli import _leave\nsys.stdout.write('x')\n_leave(0)"
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY) if Path("/dev/full").exists() else None
+    for stream, expected in ((writing, 0), (full, 1)):
+        if stream is not None:
+            ended = subprocess.run(
+                [sys.executable, "-c", code],
+                stdout=stream, check=False, timeout=120, env=buffered,
+            )  # fmt: skip
+            os.close(stream)
+            assert ended.returncode == expected

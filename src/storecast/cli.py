@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import dataclasses
 import os
 import shlex
@@ -32,7 +31,13 @@ from storecast.console import (
     rejected,
     wrapped,
 )
-from storecast.errors import Code, ConfigurationError, Interruption, NotServedError
+from storecast.errors import (
+    Code,
+    ConfigurationError,
+    Interruption,
+    NotServedError,
+    StorecastError,
+)
 
 
 def _common(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -486,9 +491,12 @@ def _leave(code: int) -> None:
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        # Whoever read the stream may have gone: what it did not want is not missed.
-        with contextlib.suppress(OSError, ValueError):
+        try:
             stream.flush()
+        except BrokenPipeError:
+            pass  # whoever read it has gone: what it did not want is not missed
+        except OSError:
+            code = code or StorecastError.exit_code
     os._exit(code)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal
 from storecast.project import Project
 from storecast.validation.step import validate
+from tests.engines import needs
 
 # MLflow and SQLAlchemy warn about themselves
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -95,10 +95,10 @@ def test_what_is_deployed_and_forecasts_has_the_tuned_parameters(
     assert served(project).equals(before)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs torch")
 def test_weights_are_looked_for_in_the_project_folder_wherever_the_command_runs(
     filled: Callable[..., Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    needs("torch")
     from tests.models.test_darts_models import chronos
 
     elsewhere, weights = tmp_path / "elsewhere", tmp_path / "weights" / "tiny"

@@ -104,6 +104,7 @@ def _check(chain: Chain, result: IngestResult, expected: dict[str, Accepted]) ->
     assert sum(result.rejected.values()) == result.rows_rejected
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(first=state, second=state)
 def test_rows_and_amounts_balance_whatever_comes(first: list[Any], second: list[Any]) -> None:

@@ -163,6 +163,7 @@ def test_kills_at_any_time(tmp_path: Path, undisturbed: Undisturbed) -> None:
     assert list(chain.project().scratch().iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("undisturbed", "fault"),
     [(FIRST, KeyboardInterrupt()), (INCREMENTAL, OSError("the drive is gone"))],

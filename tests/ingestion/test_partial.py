@@ -56,6 +56,7 @@ def _dated(chain: Chain, *days: date) -> None:
     chain.source |= {"type": "files", "path": "."}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beyond", [date(9999, 12, 31), date(1753, 1, 1), date(1, 1, 1)])
 @pytest.mark.parametrize("typed", [True, False])
 def test_a_day_beyond_the_calendar_breaks_no_later_run(
@@ -80,6 +81,7 @@ def test_a_day_beyond_the_calendar_breaks_no_later_run(
     assert chain.read("rejected_rows") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", [True, False])
 def test_a_row_that_leaves_the_calendar_unseen_is_quarantined(chain: Chain, typed: bool) -> None:
     days = [date(2020, 1, 6), date(2020, 2, 6), date(2020, 2, 7)]
@@ -140,6 +142,7 @@ def test_a_copy_elsewhere_is_in_conflict_with_the_row_that_is_there(chain: Chain
     assert _as_full(chain).rows_inserted == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("day", ["31/02/2020", "1753-01-01", "", "2020-02-06x"])
 @pytest.mark.parametrize("reconcile", [True, False])
 def test_a_day_that_becomes_unreadable_is_quarantined(
@@ -157,6 +160,7 @@ def test_a_day_that_becomes_unreadable_is_quarantined(
     assert chain.read("rejected_rows") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", ["a\t", "", None])
 def test_a_store_that_becomes_unreadable_is_quarantined(chain: Chain, store: str | None) -> None:
     _lines(chain, *BASE)

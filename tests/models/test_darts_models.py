@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,11 +23,11 @@ from storecast.models.base import (
     is_pretrained,
     restore,
 )
+from tests.engines import needs
 
 from .test_neural import chain, regions
 
-if importlib.util.find_spec("torch") is None:
-    pytest.skip("needs torch", allow_module_level=True)
+needs("torch")
 
 TINY = {"max_steps": 5, "patience": 0, "input_chunk_length": 12, "batch_size": 32}
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -19,9 +19,9 @@ from storecast.core.window import Window
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, checked, create, restore
 from storecast.models.neural import mean_of, symmetric
+from tests.engines import needs
 
-if importlib.util.find_spec("torch") is None:
-    pytest.skip("needs torch", allow_module_level=True)
+needs("torch")
 
 TINY: dict[str, dict[str, Any]] = {
     "nbeats": {"layer_widths": 16, "num_stacks": 1, "num_layers": 1, "dropout": 0.0},

@@ -164,6 +164,7 @@ def test_a_model_that_leaks_is_not_the_best_and_the_run_says_so(project: Make) -
     assert refused.value.exit_code == 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("offered")
 def test_a_slow_model_is_audited_where_it_would_be_deployed_and_its_verdict_is_kept(
     project: Make, monkeypatch: pytest.MonkeyPatch
@@ -195,6 +196,7 @@ def test_a_slow_model_is_audited_where_it_would_be_deployed_and_its_verdict_is_k
     assert (PEEKER,) in asked
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("offered")
 def test_a_slow_model_that_does_not_win_waits_for_the_whole_audit(project: Make) -> None:
     made = here(project(chain(), f"models=[{NAIVE}, {LEVEL}, {PEEKER}]"))

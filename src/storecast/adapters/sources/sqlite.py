@@ -125,9 +125,9 @@ class SqliteSource:
 
     def _refuse_what_acts(self, relation: Relation, query: str) -> None:
         """Ask for the query as a table: ATTACH or COMMIT would act, though only reading is open."""
-        as_table = f"SELECT * FROM {self._origin(relation)} AS r LIMIT 0"  # noqa: S608 - quoted
+        statement = statements.as_table(self._origin(relation))
         try:
-            with self._asked(as_table, first_rows=1, relation=relation):
+            with self._asked(statement, first_rows=1, relation=relation):
                 return
         except SourceError:
             first = re.match(r"\s*([A-Za-z]+)", query)

@@ -16,8 +16,12 @@ from storecast.adapters.sources.sql import (
 from storecast.ports import Span, Tallied
 
 _DIGIT = "[0-9]"
-_MARK = "'r'"
 _DAY = f"{_DIGIT * 4}-{_DIGIT * 2}-{_DIGIT * 2}*"
+
+
+def as_table(origin: str) -> str:
+    """No row of a relation: what is no query fails, and does not act."""
+    return f"SELECT * FROM {origin} AS r LIMIT 0"
 
 
 class Shape(Enum):
@@ -44,14 +48,16 @@ def _sent(column: str, shape: Shape | None) -> str:
     if shape is Shape.PLAIN:
         return f"CAST({column} AS TEXT)"
     if shape is Shape.FRACTIONS:
+        letters = _lettered(column, "'r'")
         # Never anything but a fraction: the driver types the column by its first rows.
-        fraction = f"CASE typeof({column}) WHEN 'real' THEN {column} ELSE 0.0 END"
-        return f"{_lettered(column, _MARK)}, {fraction}"
+        return f"{letters}, CASE typeof({column}) WHEN 'real' THEN {column} ELSE 0.0 END"
     return _lettered(column, f"'r' || {column}")
 
 
 def _lettered(column: str, real: str) -> str:
     """The value as text behind the first letter of its storage class: n, i, r, t or b.
+
+    ``real`` is what stands for a fraction, its letter in front.
 
     A blob is no text: the control character in front of its bytes keeps it from passing for an
     identifier, a number or a date, so that the row is rejected.
