@@ -10,6 +10,7 @@
     ├── InputError                1: what was handed to the forecaster
     ├── RegistryError             1: MLflow
     ├── Refusal                   3: ran well and says no
+    │   └── GateRefusal           3: the gate's, in deployment/result.py
     └── Interruption              130: stopped by Ctrl-C or a termination
 
 A code is stable: it is documented in ``docs/errors.md``, never renamed, and made by the

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from storecast.backtest.judgement import Check, Judgement
-from storecast.errors import Refusal
+from storecast.errors import Code, Refusal
 
 _SAID: dict[str | None, str] = {
     "refused": "refused it",
@@ -151,8 +151,10 @@ class DeployResult:
 
 
 class GateRefusal(Refusal):
-    """The gate said no: a refusal that has the whole result with it."""
+    """The gate said no: a refusal that has the whole result, in the process that deployed."""
 
-    def __init__(self, *arguments: Any, result: DeployResult, **fields: Any) -> None:
-        super().__init__(*arguments, **fields)
+    def __init__(
+        self, code: Code, message: str, *, result: DeployResult | None = None, **fields: Any
+    ) -> None:
+        super().__init__(code, message, **fields)
         self.result = result
