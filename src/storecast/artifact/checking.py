@@ -43,7 +43,7 @@ def checked(rows: pl.DataFrame, rules: SeriesRules, trained: Collection[str] = (
 
 
 def _identifiers(ids: pl.Series, trained: Collection[str]) -> None:
-    once = ids.unique(maintain_order=True)
+    once = ids.rle().struct.field("value").unique(maintain_order=True)
 
     def first(wrong: pl.Series) -> int | None:
         at = ids.is_in(once.filter(wrong).implode()).arg_max() if wrong.any() else None

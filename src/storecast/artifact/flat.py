@@ -74,7 +74,7 @@ def ascending(keys: pl.DataFrame) -> bool:
     """Whether each store is one run of rows with ever later dates: then none occurs twice."""
     store, day = keys["store_id"], keys["date"]
     new = store.ne_missing(store.shift())
-    if int(new.sum()) != store.n_unique():
+    if store.filter(new).is_duplicated().any():
         return False
     return bool((new | (day > day.shift())).all())
 
@@ -206,10 +206,12 @@ def _stores(
     """One row a store, each attribute as the newest row that has it says."""
     names = ("opened_on", "closed_on", *rules.attributes)
     given = [name for name in names if name in rows.columns]
+    empty = [name for name in given if rows[name].null_count() == rows.height]
     stores = (
-        rows.select("store_id", "date", *given)
+        rows.select("store_id", *given)
         .group_by("store_id", maintain_order=True)
-        .agg(pl.col(name).drop_nulls().last() for name in given)
+        .agg(pl.col(name).drop_nulls().last() for name in given if name not in empty)
+        .with_columns(pl.lit(None, rows.schema[name]).alias(name) for name in empty)
         .join(
             sold.group_by("store_id").agg(
                 _last_sale=pl.col("date").filter(pl.col("sales") != 0).max(), _sold=pl.lit(1)

@@ -68,6 +68,8 @@ def _plain(values: pd.Series[Any], name: str, expected: str) -> pd.Series[Any]:
 
 def _texts(values: pd.Series[Any], name: str) -> pl.Series:
     values = _plain(values, name, "text")
+    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=False) == "string":
+        return pl.Series(name, values.to_numpy(), dtype=pl.String)  # twice as fast as by Arrow
     if pd.api.types.infer_dtype(values, skipna=True) in ("string", "empty"):
         return pl.Series(name, pa.array(values, pa.large_string(), from_pandas=True))
     return _each(values, name, str, pl.String, "text")
@@ -90,6 +92,8 @@ def _days(values: pd.Series[Any], name: str) -> pl.Series:
     values = _plain(values, name, "a date")
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         raise flat.invalid(0, f"{name} has a time zone", "a date without one", str(values.dtype))
+    if values.dtype.kind == "M" and values.isna().all():
+        return pl.Series(name, [None], dtype=pl.Date).new_from_index(0, len(values))
     if values.dtype.kind == "M":
         stamps = pl.Series(name, values.to_numpy().astype("datetime64[us]"))
     else:

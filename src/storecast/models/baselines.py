@@ -43,13 +43,10 @@ class Matrix:
             return cls(stores, np.full((len(stores), 1), np.nan), last)
         period = rows.get_column("period").to_numpy().astype(np.int64)
         first = int(period.min())
-        place = {store: i for i, store in enumerate(stores)}
-        row = rows.get_column("store_id").replace_strict(
-            list(place), list(place.values()), return_dtype=pl.Int64
-        )
+        row = rows.get_column("store_id").cast(pl.Enum(stores)).to_physical()
         values = np.full((len(stores), last - first + 1), np.nan)
         sales = rows.get_column("sales").cast(pl.Float64).fill_null(np.nan).to_numpy()
-        values[row.to_numpy(), period - first] = sales
+        values[row.to_numpy().astype(np.int64), period - first] = sales
         return cls(stores, values, last)
 
     def mean_absolute(self, span: int) -> Floats:
