@@ -41,6 +41,12 @@ def picture(page):
     return page.eval_on_selector("#shop-chart canvas", "canvas => canvas.toDataURL()")
 
 
+def filled(rows, count):
+    """An opened table is filled at its `toggle`, which comes a little later than the click."""
+    rows.nth(count - 1).wait_for(state="attached")
+    return rows.count() == count
+
+
 def choose(page, text):
     before = picture(page)
     page.fill("#shop-search", text)
@@ -102,8 +108,7 @@ def test_a_hostile_name_is_a_name(opened):
 def test_the_table_and_the_ranges(opened):
     page = opened(tables())
     page.click("#shop-table summary")
-    page.wait_for_selector("#shop-table tbody tr")
-    assert page.locator("#shop-table tbody tr").count() == 8
+    assert filled(page.locator("#shop-table tbody tr"), 8)
     assert "Nov 6, 2022" in page.inner_text("#shop-table tbody tr:first-child")
     before = picture(page)
     page.click("#shop-ranges button:last-child")
@@ -111,7 +116,7 @@ def test_the_table_and_the_ranges(opened):
         "before => document.querySelector('#shop-chart canvas').toDataURL() !== before", arg=before
     )
     page.hover("#total-chart .u-over")
-    assert "R$" in page.inner_text("#total-chart .u-legend")
+    page.locator("#total-chart .u-legend", has_text="R$").wait_for()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -146,7 +151,7 @@ def test_the_test_forecasts_follow_the_chooser(opened):
     page.focus("#tests-table summary")
     page.keyboard.press("Enter")
     rows = page.locator("#tests-table tbody tr")
-    assert rows.count() == 12
+    assert filled(rows, 12)
     told = made.backtest.filter(pl.col("store_id") == "1").sort("date", "step")
     told = told.unique("date", keep="first", maintain_order=True)
     for i in (0, 3, 4, 11):
@@ -180,8 +185,8 @@ def test_the_error_by_step_is_a_line_a_model(opened, locale, shown):
         "#steps-chart", "aria-label"
     )
     page.hover("#steps-chart .u-over")
-    assert "%" in page.inner_text("#steps-chart .u-legend")
+    page.locator("#steps-chart .u-legend", has_text="%").wait_for()
     page.click("#steps-table summary")
-    assert page.locator("#steps-table tbody tr").count() == 8
+    assert filled(page.locator("#steps-table tbody tr"), 8)
     assert page.locator("#segments tbody tr").count() == 4
     assert shown in page.inner_text("#segments tbody tr:nth-child(3)")
