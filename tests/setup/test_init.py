@@ -138,6 +138,26 @@ class TestFrom:
         assert copy.height == len(rows)
         assert any("YYYY-MM-DD" in note for note in result.notes)
 
+    def test_few_dates_that_could_be_two_days_are_left_to_the_quarantine(self, tmp_path: Path):
+        file = tmp_path / "mostly.csv"
+        rows = [f"{store},{day},5" for day in daily() for store in ("001", "002")]
+        rows[7] = "002,03/01/2021,5"
+        file.write_text("\n".join(["store,date,sales", *rows]) + "\n")
+        result = init_from(tmp_path / "project", file)
+        assert result.source.read_bytes() == file.read_bytes()
+        assert any("1 date cannot be read, such as '03/01/2021'" in n for n in result.notes)
+        assert not any("YYYY-MM-DD" in note for note in result.notes)
+
+    def test_many_dates_that_could_be_two_days_are_asked_by_one_of_them(self, tmp_path: Path):
+        file = tmp_path / "half.csv"
+        rows = [f"001,{day},5" for day in daily()]
+        rows[50:100] = [f"001,{day:%d/%m/%Y},5" for day in daily(500) if day.day < 13][:50]
+        file.write_text("\n".join(["store,date,sales", *rows]) + "\n")
+        with pytest.raises(ConfigurationError) as refused:
+            init_from(tmp_path / "project", file)
+        assert refused.value.code is Code.DATE_NOT_ISO
+        assert refused.value.found == "01/01/2021"
+
     def test_weeks_by_name_and_last_day(self, tmp_path: Path):
         file = tmp_path / "weekly.csv"
         weeks = [date(2019, 1, 5) + timedelta(weeks=number) for number in range(160)]

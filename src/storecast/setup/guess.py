@@ -156,40 +156,48 @@ def columns(table: pl.DataFrame, where: str) -> Columns:
 
 
 def dates(values: pl.Series, where: str) -> pl.Series:
-    """The dates of a column, null where there is none.
+    """The dates of a column, null where there is none that can be read.
+
+    Where day and month cannot be told apart, and few dates are written so, these are not read.
 
     Raises:
-        ConfigurationError: day and month cannot be told apart in any row.
+        ConfigurationError: day and month cannot be told apart, and more dates are written so.
     """
     if values.dtype == pl.Date:
         return values
     if values.dtype.is_temporal():
         return values.cast(pl.Date)
     text = _date_text(values)
-    parts = text.str.extract_groups(_DAY_OR_MONTH_FIRST).struct.unnest().cast(pl.Int32)
-    first, second = (parts.to_series(at).max() for at in (0, 1))
-    order = "%d/%m/%Y"
-    if isinstance(first, int) and isinstance(second, int):
-        if first <= 12 and second <= 12:
-            raise ConfigurationError(
-                Code.DATE_NOT_ISO,
-                "day and month cannot be told apart: no date has a day after the 12th",
-                where=f"{where}, column {values.name}",
-                expected="YYYY-MM-DD",
-                found=str(text.drop_nulls().first()),
-                next_step="write the dates as YYYY-MM-DD",
-            )
-        order = "%d/%m/%Y" if first > 12 else "%m/%d/%Y"
-    slashed = text.str.replace(_DAY_OR_MONTH_FIRST, "$1/$2/$3")
+    written_so = text.filter(text.str.contains(_DAY_OR_MONTH_FIRST))
+    order = _order(written_so)
+    if order is None and len(written_so) > (1 - _MOSTLY) * len(text.filter(text != "")):
+        raise ConfigurationError(
+            Code.DATE_NOT_ISO,
+            "day and month cannot be told apart: of the dates written so none has a day after "
+            "the 12th",
+            where=f"{where}, column {values.name}",
+            expected="YYYY-MM-DD",
+            found=str(written_so.first()),
+            next_step="write the dates as YYYY-MM-DD",
+        )
     parsed = text.str.to_date("%Y-%m-%d", strict=False)
+    slashed = text.str.replace(_DAY_OR_MONTH_FIRST, "$1/$2/$3")
     for candidate in (
-        slashed.str.to_date(order, strict=False),
+        *([slashed.str.to_date(order, strict=False)] if order is not None else []),
         text.str.to_date("%Y/%m/%d", strict=False),
         text.str.to_date("%Y%m%d", strict=False),
         (text.str.extract(r"^(\d{4}-\d{2})$") + "-01").str.to_date("%Y-%m-%d", strict=False),
     ):
         parsed = parsed.fill_null(candidate)
     return parsed.rename(values.name)
+
+
+def _order(written_so: pl.Series) -> str | None:
+    """How dates such as 31/12/2023 are read: by what is after the 12th; None where nothing is."""
+    parts = written_so.str.extract_groups(_DAY_OR_MONTH_FIRST).struct.unnest().cast(pl.Int32)
+    if (parts.to_series(0) > 12).any():
+        return "%d/%m/%Y"
+    return "%m/%d/%Y" if (parts.to_series(1) > 12).any() else None
 
 
 def is_plain_date(values: pl.Series) -> bool:

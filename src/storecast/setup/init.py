@@ -171,8 +171,9 @@ def init_from(directory: Path, file: Path) -> InitResult:
         notes.append("its fields are separated by commas")
     if not guess.is_plain_date(table[found.date]):
         written = days.dt.strftime("%Y-%m-%d").fill_null(table[found.date].cast(pl.String))
-        table = table.with_columns(written.alias(found.date))
-        notes.append("its dates are written YYYY-MM-DD")
+        if not written.equals(table[found.date]):
+            table = table.with_columns(written.alias(found.date))
+            notes.append("its dates are written YYYY-MM-DD")
     amounts = guess.plain_numbers(table[found.sales], str(file))
     if not amounts.equals(table[found.sales]):
         table = table.with_columns(amounts.alias(found.sales))
@@ -191,8 +192,20 @@ def init_from(directory: Path, file: Path) -> InitResult:
             f"key: {', '.join(found.primary_key)}",
             f"frequency {span.frequency}: {span.periods} periods, {span.first} to {span.last}",
             *notes,
+            *_unread(table[found.date], days),
         ),
     )
+
+
+def _unread(values: pl.Series, days: pl.Series) -> list[str]:
+    left = values.filter(days.is_null() & values.is_not_null()).cast(pl.String)
+    if left.is_empty():
+        return []
+    one = len(left) == 1
+    return [
+        f"{len(left):,} {'date' if one else 'dates'} cannot be read, such as {left.first()!r}: "
+        f"storecast ingest rejects {'that row' if one else 'those rows'}"
+    ]
 
 
 def _read(file: Path) -> tuple[pl.DataFrame, bool]:
