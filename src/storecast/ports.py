@@ -132,11 +132,17 @@ class Source(Protocol):
         where the source cannot count (files, or dates that it keeps as text).
         """
 
-    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:
-        """Whether two different texts, both values of the column, are equal to the source.
+    def first_equal(
+        self, relation: Relation, column: str, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[str, str] | None:
+        """The first pair of different texts that are equal to the source; None where none is.
 
-        So they are under a collation that ignores case.
+        So they are under a collation that ignores case. At least one text of a pair is a value of
+        the column. Thousands of pairs are some readings of the column, no pairs are none.
         """
+
+    def same_name(self, one: str, other: str) -> bool:
+        """Whether two names of columns mean one column where it reads by name."""
 
     def close(self) -> None:
         """Give back what was opened. Twice is once."""
@@ -150,6 +156,9 @@ class TableStore(Protocol):
 
     def spec_of(self, name: str) -> pa.Schema:
         """The Arrow schema of an existing table (raises TABLE_NOT_FOUND)."""
+
+    def key_of(self, name: str) -> tuple[str, ...]:
+        """The key of an existing table that ``create`` made, else () (raises TABLE_NOT_FOUND)."""
 
     def made(self, name: str) -> bool:
         """Whether a table is one that ``create`` made: others are not ours to change."""

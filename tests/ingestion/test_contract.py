@@ -288,6 +288,13 @@ def test_identifiers_and_keys() -> None:
     [
         (Kind.IDENTIFIER, pa.array([1.0]), Code.IDENTIFIER_IS_FLOAT),
         (Kind.IDENTIFIER, pa.array([True]), Code.COLUMN_TYPE_INVALID),
+        (Kind.IDENTIFIER, pa.array([["a"]]), Code.COLUMN_TYPE_INVALID),
+        (Kind.IDENTIFIER, pa.array([{"a": 1}]), Code.COLUMN_TYPE_INVALID),
+        (
+            Kind.IDENTIFIER,
+            pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+            Code.COLUMN_TYPE_INVALID,
+        ),
         (Kind.DATE, pa.array([20200101]), Code.COLUMN_TYPE_INVALID),
         (Kind.AMOUNT, pa.array([True]), Code.COLUMN_TYPE_INVALID),
         (Kind.AMOUNT, pa.array([date(2020, 1, 1)]), Code.COLUMN_TYPE_INVALID),

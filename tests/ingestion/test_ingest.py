@@ -243,6 +243,22 @@ def test_a_query_with_two_columns_of_one_name(chain: Chain) -> None:
     assert _refused(chain).code is Code.SOURCE_COLUMN_AMBIGUOUS
 
 
+def test_a_query_with_two_columns_that_are_one_to_sqlite(chain: Chain) -> None:
+    """Asked for `amount`, it would give the first of them: every sale would be 1."""
+    chain.lines(("x1", "a", "2020-01-06", 7, OLD))
+    del chain.sales["from"]
+    chain.sales["query"] = "SELECT id, store, day, changed, 1 AS AMOUNT, amount FROM lines"
+    fault = _refused(chain)
+    assert fault.code is Code.SOURCE_COLUMN_AMBIGUOUS
+    assert fault.message == (
+        "query has columns whose names are one to the source: 'AMOUNT', 'amount'"
+    )
+    # Beside a column that nobody asks for, or one that differs to SQLite too, there is no doubt.
+    chain.sales["query"] = "SELECT *, 1 AS x, 2 AS X, 'b' AS \"É\", 'b' AS \"é\" FROM lines"
+    chain.sales["columns"] = {**chain.sales["columns"], "store_id": "é"}
+    assert ingest(chain.project()).rows_inserted == 1
+
+
 def test_how_far_the_source_is_complete(chain: Chain) -> None:
     chain.lines(("x1", "a", "2020-01-06", 1, OLD))
     chain.sales["through"] = "2020-01-05"

@@ -310,7 +310,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
         _without_watermark, "column transactions.watermark would go"),
     "a key with a column more": (
         lambda chain: chain.sales.update(primary_key=["id", "store"]),
-        "the key is (id) and would be (id, store_id)"),
+        "the key of transactions is (id) and would be (id, store_id)"),
     "another key": (
         lambda chain: chain.sales.update(primary_key=["amount", "store", "day"]),
         "column transactions.id would go"),

@@ -14,10 +14,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from storecast import registry, runs
-from storecast.errors import Code, RegistryError
+from storecast.errors import Code, ConfigurationError, RegistryError
+from storecast.ingestion.step import ingest
 from storecast.project import Project, load
 from storecast.setup import doctor
 from storecast.setup.findings import Diagnosis, Finding, guarded
@@ -181,6 +183,50 @@ def test_a_column_that_is_not_there_gets_the_nearest(clinic: Clinic) -> None:
     assert "'loja'" in str(finding.next_step)
 
 
+def test_a_type_that_ingestion_refuses_has_its_code(clinic: Clinic) -> None:
+    pyarrow.parquet.write_table(
+        pa.table({"id": ["1"], "loja": [["a"]], "dia": ["2021-01-04"], "valor": [1.0]}),
+        clinic.root / "vendas.parquet",
+    )
+    clinic.configure(source__type="files", source__path=".", source__sales__from="vendas.parquet")
+    (finding,) = [f for f in clinic.check().findings if f.status == "failed"]
+    assert "COLUMN_TYPE_INVALID: vendas.parquet.loja" in finding.sentence
+    clinic.configure(
+        source__type="files",
+        source__path=".",
+        source__sales__from="vendas.parquet",
+        source__sales__columns={"store_id": "id", "date": "loja", "sales": "valor"},
+    )
+    found = clinic.check().findings
+    assert any("COLUMN_TYPE_INVALID" in f.sentence for f in found)
+    assert not any("could not be made" in f.sentence for f in found)
+
+
+def test_a_query_whose_columns_are_one_to_the_source(clinic: Clinic) -> None:
+    clinic.configure(source__sales={
+        "query": "SELECT id, loja, dia, 1 AS VALOR, valor FROM vendas",
+        "primary_key": ["id"],
+        "columns": {"store_id": "loja", "date": "dia", "sales": "valor"},
+    })  # fmt: skip
+    findings = named(clinic.check(), "source")
+    assert any("SOURCE_COLUMN_AMBIGUOUS" in f.sentence for f in findings), findings
+
+
+def test_a_configuration_that_the_tables_cannot_follow(clinic: Clinic) -> None:
+    assert ingest(load(clinic.root)).stores == 2
+    assert the(clinic.check(), "tables").status == "ok"
+    clinic.configure(series__frequency="D", source__sales__primary_key=["id", "loja"])
+    before = runs.ledger(load(clinic.root))
+    (failure,) = [f for f in named(clinic.check(), "tables") if f.status == "failed"]
+    with pytest.raises(ConfigurationError) as refused:
+        ingest(load(clinic.root))
+    assert failure.sentence.startswith(f"CONFIG_CHANGED: {refused.value.message}")
+    assert "series.frequency was W-SUN and would be D" in failure.sentence
+    assert "is (id) and would be (id, store_id)" in failure.sentence
+    assert failure.next_step == refused.value.next_step
+    assert runs.ledger(load(clinic.root))[: len(before)] == before
+
+
 def test_no_rows(clinic: Clinic) -> None:
     clinic.fill([])
     finding = the(clinic.check(), "sales")
@@ -316,10 +362,9 @@ def test_through_long_after_the_newest_sale(clinic: Clinic) -> None:
 
 
 def written(clinic: Clinic) -> Project:
-    """One completed run that wrote ``sales``."""
+    """One completed ingestion."""
     project = load(clinic.root)
-    with runs.begin(project, "ingest") as run:
-        run.commit("sales", one_sale(project, run.run_id))
+    ingest(project)
     return project
 
 

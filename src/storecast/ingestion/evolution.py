@@ -6,8 +6,7 @@ first commit, so that a run that stops leaves the tables as they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from storecast import runs
@@ -38,17 +37,27 @@ def refuse(project: Project, run: runs.Run, tables: Sequence[str]) -> None:
     Raises:
         ConfigurationError: CONFIG_CHANGED, with every change that the tables cannot follow.
     """
-    changes = [*_of_the_frequency(project), *_of_tables(project, run, tables)]
+    has = {name for name in (*tables, "transactions", "sales") if run.has(name)}
+    refuse_changes(project, has, run.gone, tables)
+
+
+def refuse_changes(
+    project: Project, has: Collection[str], gone: Collection[str], tables: Sequence[str]
+) -> None:
+    """As ``refuse``, without a run: what ``storecast doctor`` asks.
+
+    Args:
+        project: its configuration and its tables.
+        has: tables that a completed run names and that are there.
+        gone: tables that one names and that somebody has removed.
+        tables: the tables to look at.
+    """
+    changes = [*_of_the_frequency(project), *_of_tables(project, has, gone, tables)]
     for name in _there(project, tables):
         changes += _of_columns(project.specs[name], project.tables.spec_of(name))
+        changes += _of_the_key(project.specs[name], project.tables.key_of(name))
     if changes:
         raise _refused(changes)
-    for name in _there(project, tables):
-        spec, names = project.specs[name], project.tables.spec_of(name).names
-        # Without the new columns it changes nothing, and refuses another key.
-        project.tables.create(
-            replace(spec, columns=tuple(c for c in spec.columns if c.name in names))
-        )
 
 
 def extend(project: Project, run: runs.Run, tables: Sequence[str]) -> None:
@@ -77,12 +86,14 @@ def _of_the_frequency(project: Project) -> Iterator[str]:
         yield f"series.frequency was {was} and would be {now}"
 
 
-def _of_tables(project: Project, run: runs.Run, tables: Sequence[str]) -> Iterator[str]:
+def _of_tables(
+    project: Project, has: Collection[str], gone: Collection[str], tables: Sequence[str]
+) -> Iterator[str]:
     for name in tables:
-        if run.has(name) and name not in project.specs:
+        if name in has and name not in project.specs:
             yield f"table {name} would go, for nothing asks for it any more ({_asker(name)})"
-    finer = "transactions" in project.specs and not run.has("transactions")
-    if finer and run.has("sales") and "transactions" not in run.gone:
+    finer = "transactions" in project.specs and "transactions" not in has
+    if finer and "sales" in has and "transactions" not in gone:
         yield "source.sales.primary_key was the store and the day, and would be finer"
 
 
@@ -102,6 +113,13 @@ def _of_columns(spec: TableSpec, there: Any) -> Iterator[str]:
     for column in spec.columns:
         if column.name not in there.names and not column.nullable:
             yield f"column {spec.name}.{column.name} would be new and never null"
+
+
+def _of_the_key(spec: TableSpec, there: tuple[str, ...]) -> Iterator[str]:
+    """``there`` is the key of the existing table, empty where it says none."""
+    if there and there != spec.primary_key:
+        before, now = ", ".join(there), ", ".join(spec.primary_key)
+        yield f"the key of {spec.name} is ({before}) and would be ({now})"
 
 
 def _refused(changes: Sequence[str]) -> ConfigurationError:

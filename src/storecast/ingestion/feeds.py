@@ -161,7 +161,7 @@ def checked(feeds: Feeds, source: Source) -> Feeds:
 
     def known(feed: Feed) -> Feed:
         columns = {c.name: c for c in there[feed.name]}
-        _refuse_ambiguous(feed, there[feed.name])
+        _refuse_ambiguous(feed, there[feed.name], source)
         for field in feed.fields:
             if field.kind is Kind.IDENTIFIER and columns[field.source].kind == "float":
                 raise _float(feed, field, columns[field.source])
@@ -204,13 +204,19 @@ def _not_found(missing: Sequence[tuple[Feed, Field, list[str]]]) -> SourceError:
     )
 
 
-def _refuse_ambiguous(feed: Feed, columns: Sequence[SourceColumn]) -> None:
+def _refuse_ambiguous(feed: Feed, columns: Sequence[SourceColumn], source: Source) -> None:
     names = [c.name for c in columns]
     twice = sorted({name for name in feed.sources if names.count(name) > 1})
+    said = f"two columns named {', '.join(map(repr, twice))}"
+    if not twice:
+        # Asked for one of these by name, the source gives the first of them, whichever is meant.
+        alike = ([n for n in names if source.same_name(n, name)] for name in feed.sources)
+        twice = next((found for found in alike if len(found) > 1), [])
+        said = f"columns whose names are one to the source: {', '.join(map(repr, twice))}"
     if twice:
         raise SourceError(
             Code.SOURCE_COLUMN_AMBIGUOUS,
-            f"{feed.relation} has two columns named {', '.join(map(repr, twice))}",
+            f"{feed.relation} has {said}",
             where=f"source.{feed.name}",
             expected="one column of each name",
             found=", ".join(names),

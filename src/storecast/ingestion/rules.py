@@ -65,6 +65,8 @@ def _codes(n: int, *rules: tuple[pa.Array, Code]) -> pa.Array:
 
 def identifiers(column: pa.Array, written: Written) -> Conversion:
     """Store identifiers, as text."""
+    # A type that is none is refused first: lists and the like have no values to look for twice.
+    accept(column.slice(0, 0), written.padded)
     return _once_each(lambda values: accept(values, written.padded), column)
 
 

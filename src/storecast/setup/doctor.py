@@ -69,6 +69,7 @@ def _of_the_project(file: Path, overrides: Sequence[str], config: Config) -> lis
         return found
     found += guarded("source", lambda: source_checks.of(project[0]))
     found += guarded("tables", lambda: _tables(project[0]))
+    found += guarded("tables", lambda: _followed(project[0]))
     found += guarded("registry", lambda: _registry(project[0]))
     return found
 
@@ -278,6 +279,24 @@ def _tables(project: Project) -> Iterator[Finding]:
         )
     if not (gone or behind or ahead):
         yield ok("tables", f"{len(existing)} tables, each at the version that a run names")
+
+
+def _followed(project: Project) -> list[Finding]:
+    """Whether the tables can follow the configuration, by the question that an ingestion asks."""
+    from storecast import runs
+    from storecast.ingestion.evolution import refuse_changes
+    from storecast.ingestion.step import FEATURE_TABLES
+
+    tables, told = project.tables, runs.told_versions(project)
+    named = runs.named_versions(project)
+    # Tables of ours that no completed run names are dropped before an ingestion looks at them.
+    counted = [
+        name
+        for name in FEATURE_TABLES
+        if name in named or (tables.version(name) is not None and not tables.made(name))
+    ]
+    refuse_changes(project, named, told.keys() - named, counted)
+    return []
 
 
 def _registry(project: Project) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ import polars as pl
 from storecast.core.calendar import known_subdivision
 from storecast.core.window import cutoffs
 from storecast.errors import Code, SourceError
+from storecast.ingestion.contract import check
+from storecast.ingestion.feeds import checked, feeds_of
 from storecast.ports import Relation, Source, SourceColumn
 from storecast.setup import attribute_checks
 from storecast.setup.findings import Finding, failed, guarded, ok, warning
@@ -36,6 +38,10 @@ def of(project: Project) -> Iterator[Finding]:
             found = guarded(f"source {table.relation}", lambda t=table: _table(source, t))  # type: ignore[misc]
             sound = sound and all(f.status != "failed" for f in found)
             yield from found
+        if sound:
+            as_ingested = guarded("source", lambda: _as_ingested(source, config))
+            sound = not as_ingested
+            yield from as_ingested
         if sound:
             yield from guarded("sales", lambda: _sales(source, config))
             yield from guarded("history", lambda: _history(source, config))
@@ -132,6 +138,16 @@ def _table(source: Source, table: _Table) -> Iterator[Finding]:
         # What is listed may still not be read: for want of a permission, for one.
         next(iter(source.read(table.relation, table.columns)), None)
         yield ok(name, f"{len(table.columns)} configured columns are there and can be read")
+
+
+def _as_ingested(source: Source, config: Config) -> list[Finding]:
+    """What an ingestion would refuse of columns and their types, in the same words."""
+    feeds = checked(feeds_of(config), source)
+    for feed in feeds.all():
+        batch = next(iter(source.read(feed.relation, feed.sources)), None)
+        if batch is not None:
+            check(batch, feed)
+    return []
 
 
 def _nearest(column: str, there: Sequence[SourceColumn]) -> str | None:

@@ -62,7 +62,11 @@ class LocalTables:
 
     def made(self, name: str) -> bool:
         """Whether a table is one of ours: it says what its key is (raises TABLE_NOT_FOUND)."""
-        return any(_KEY in f.metadata for f in self._open(name).schema().fields)
+        return bool(self.key_of(name))
+
+    def key_of(self, name: str) -> tuple[str, ...]:
+        """The key of a table that is one of ours, else () (raises TABLE_NOT_FOUND)."""
+        return _key(self._open(name))
 
     def version(self, name: str) -> int | None:
         """The newest version, None where the table does not exist."""
@@ -336,12 +340,17 @@ def _field(spec: TableSpec, column: Column) -> deltalake.Field:
     return deltalake.Field.from_arrow(arrow)
 
 
+def _key(table: DeltaTable) -> tuple[str, ...]:
+    key = {int(f.metadata[_KEY]): f.name for f in table.schema().fields if _KEY in f.metadata}
+    return tuple(key[k] for k in sorted(key))
+
+
 def _check_unchanged(spec: TableSpec, table: DeltaTable) -> None:
     have = {f.name: f for f in schema_of(table)}
-    key = {f.metadata[_KEY]: f.name for f in table.schema().fields if _KEY in f.metadata}
+    key = _key(table)
     changes = []
-    if key and tuple(key[k] for k in sorted(key, key=int)) != spec.primary_key:
-        before, now = ", ".join(key[k] for k in sorted(key, key=int)), ", ".join(spec.primary_key)
+    if key and key != spec.primary_key:
+        before, now = ", ".join(key), ", ".join(spec.primary_key)
         changes.append(f"the key is ({before}) and would be ({now})")
     for name, is_there in have.items():
         column = next((c for c in spec.columns if c.name == name), None)

@@ -70,9 +70,18 @@ class FilesSource:
         """None: it cannot count."""
         return None
 
-    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:  # noqa: ARG002
-        """Texts are compared to the character."""
-        return False
+    def first_equal(
+        self,
+        relation: Relation,  # noqa: ARG002
+        column: str,  # noqa: ARG002
+        pairs: Sequence[tuple[str, str]],  # noqa: ARG002
+    ) -> tuple[str, str] | None:
+        """None: texts are compared to the character."""
+        return None
+
+    def same_name(self, one: str, other: str) -> bool:
+        """Names are compared to the character."""
+        return one == other
 
     def close(self) -> None:
         """Nothing is held open."""

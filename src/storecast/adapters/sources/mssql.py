@@ -17,9 +17,9 @@ from storecast.adapters.sources.mssql_query import NotOneSelectError, Origin, in
 from storecast.adapters.sources.servers import Server, extra_missing
 from storecast.adapters.sources.sql import (
     equality,
+    first_equal,
     name_parts,
     resolved,
-    says_equal,
     table_not_found,
 )
 from storecast.errors import Code, SourceError
@@ -100,14 +100,24 @@ class MssqlSource:
         columns = [pa.array(a, f.type) for a, f in zip(arrays, TALLY, strict=True)]
         return pa.Table.from_arrays(columns, schema=TALLY)
 
-    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:
-        """Whether the column's collation calls two texts equal; spaces behind them never count."""
+    def first_equal(
+        self, relation: Relation, column: str, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[str, str] | None:
+        """The first pair that the column's collation calls equal; spaces behind never count."""
         origin, types, _ = self._describe(relation)
         if types.get(column) not in statements.COMPARED:
-            return False
-        asked = origin.around(equality(origin.source, statements.bracketed(column), "?", "?"))
-        found = self._rows(asked, str(relation), (one, other, one, other))
-        return says_equal(tuple(found[0]))
+            return None
+
+        def ask(texts: Sequence[str]) -> int:
+            marks = ["?"] * len(texts)
+            statement = equality(origin.source, statements.bracketed(column), marks)
+            return int(self._rows(origin.around(statement), str(relation), texts)[0][0])
+
+        return first_equal(pairs, ask)
+
+    def same_name(self, one: str, other: str) -> bool:
+        """As written: what its collation calls one name twice the server refuses by itself."""
+        return one == other
 
     def close(self) -> None:
         """Give back the connection; what a query might have changed is taken back."""

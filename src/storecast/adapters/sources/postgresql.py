@@ -18,10 +18,10 @@ from storecast.adapters.sources.servers import Server, ambiguous, extra_missing
 from storecast.adapters.sources.sql import (
     derived,
     equality,
+    first_equal,
     name_parts,
     quoted,
     resolved,
-    says_equal,
     table_not_found,
 )
 from storecast.errors import SourceError
@@ -86,16 +86,26 @@ class PostgresqlSource:
             [a.cast(f.type) for a, f in zip(arrays, TALLY, strict=True)], schema=TALLY
         )
 
-    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:
-        """Whether the column's type and collation call two texts equal: citext, for one."""
+    def first_equal(
+        self, relation: Relation, column: str, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[str, str] | None:
+        """The first pair that the column's type and collation call equal: citext, for one."""
         origin = self._origin(relation)
         with self._asked(statements.type_of(origin, column), relation) as cursor:
             found = cursor.fetchall()
         if not found or found[0][1] != "S":
-            return False
-        marks = [f"CAST(${n} AS {found[0][0]})" for n in (1, 2)]
-        with self._asked(equality(origin, quoted(column), *marks), relation, (one, other)) as c:
-            return says_equal(c.fetchone())
+            return None
+
+        def ask(texts: Sequence[str]) -> int:
+            marks = [f"CAST(${n + 1} AS {found[0][0]})" for n in range(len(texts))]
+            with self._asked(equality(origin, quoted(column), marks), relation, texts) as c:
+                return int(c.fetchone()[0])
+
+        return first_equal(pairs, ask)
+
+    def same_name(self, one: str, other: str) -> bool:
+        """Names in quotes are compared to the character."""
+        return one == other
 
     def close(self) -> None:
         """Give back the connection."""

@@ -24,8 +24,8 @@ from storecast.adapters.sources import sqlite_statements as statements
 from storecast.adapters.sources.sql import (
     derived,
     equality,
+    first_equal,
     quoted,
-    says_equal,
     table_not_found,
     text_literal,
 )
@@ -110,10 +110,21 @@ class SqliteSource:
             found: pa.Table = cursor.fetch_arrow_table()
         return _tally(found) if found.num_rows else TALLY.empty_table()
 
-    def calls_equal(self, relation: Relation, column: str, one: str, other: str) -> bool:
-        """Whether the column's collation calls two texts equal."""
-        statement = equality(self._origin(relation), quoted(column), "?1", "?2")
-        return says_equal(self._rows(statement, (one, other))[0])
+    def first_equal(
+        self, relation: Relation, column: str, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[str, str] | None:
+        """The first pair that the column's collation calls equal."""
+        origin = self._origin(relation)
+
+        def ask(texts: Sequence[str]) -> int:
+            statement = equality(origin, quoted(column), ["?"] * len(texts))
+            return int(self._rows(statement, texts)[0][0])
+
+        return first_equal(pairs, ask)
+
+    def same_name(self, one: str, other: str) -> bool:
+        """Names are compared without the case of ASCII letters, quotes or not."""
+        return one.encode().lower() == other.encode().lower()
 
     def close(self) -> None:
         """Give back the connection."""
