@@ -45,6 +45,16 @@ class Broken(Baseline):
         raise ZeroDivisionError("no sense\nin it")
 
 
+class Leaving(Baseline):
+    """Ends the program."""
+
+    kind: ClassVar[str] = "leaving"
+    fault: ClassVar[BaseException] = SystemExit(3)
+
+    def predict(self, past: Any, future: Any) -> pl.DataFrame:
+        raise self.fault
+
+
 class Forgetful(Baseline):
     """Says 7 of each store, but nothing of store b and NaN once of store c."""
 

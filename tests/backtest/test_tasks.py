@@ -31,6 +31,7 @@ from .backtest_chains import (
     Broken,
     Forgetful,
     Here,
+    Leaving,
     Point,
     history_of,
     recipe,
@@ -43,7 +44,7 @@ FORECAST = ["forecast", "forecast_mean"]
 @pytest.fixture
 def strangers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Installed packages that offer models."""
-    points = [Point(Broken), Point(Forgetful)]
+    points = [Point(Broken), Point(Forgetful), Point(Leaving)]
     monkeypatch.setattr(base, "entry_points", lambda group: points)
 
 
@@ -68,6 +69,20 @@ def test_a_model_that_fails_is_filled_by_the_baseline_and_says_why() -> None:
     assert set(failed.frame["origin"]) == {"filled"}
     assert failed.frame[FORECAST].equals(naive.frame[FORECAST])
     assert set(naive.frame.filter(pl.col("segment") == "headline")["origin"]) == {"model"}
+
+
+@pytest.mark.usefixtures("strangers")
+def test_a_model_that_leaves_by_sys_exit_failed_as_any_other() -> None:
+    told, naive = run(history_of(CHAIN), recipe("leaving"), recipe("seasonal_naive"))
+    assert told.failure == "SystemExit: 3"
+    assert told.frame[FORECAST].equals(naive.frame[FORECAST])
+
+
+@pytest.mark.usefixtures("strangers")
+def test_what_stops_the_command_is_no_failure_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Leaving, "fault", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run(history_of(CHAIN), recipe("leaving"))
 
 
 @pytest.mark.usefixtures("strangers")

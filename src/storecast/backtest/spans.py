@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from storecast.backtest.comparison import HEADLINE
-from storecast.backtest.road import walk_forward
+from storecast.backtest.road import walk_forward, with_filling
 from storecast.backtest.significance import LEVEL, Verdict, sign_flip
-from storecast.backtest.tasks import backtest, cost_of
+from storecast.backtest.tasks import Outcome, backtest, cost_of
 from storecast.core import metrics
 from storecast.errors import Code, ContractError
 from storecast.models.base import Recipe
@@ -117,14 +117,15 @@ def losses_by_span(
     for day in spans.days:
         rules = replace(history.rules, training_from=day)
         moved = [_from(recipe, day) for recipe in recipes]
-        outcomes = {}
+        outcomes: dict[tuple[str, date], Outcome] = {}
+        earlier, filler = replace(history, rules=rules), _from(baseline, day)
         for outcome in backtest(
-            replace(history, rules=rules),
+            earlier,
             computed(moved),
             spans.cutoffs,
             spans.horizon,
             compute,
-            baseline=_from(baseline, day),
+            baseline=filler,
             scratch=scratch,
             keep=keep,
         ):
@@ -132,7 +133,10 @@ def losses_by_span(
             done += 1
             if heard is not None:
                 heard(done, total)
-        frames[day] = pl.concat(walk_forward(outcomes, moved, spans.cutoffs, rules))
+        whole, filling = with_filling(
+            earlier, outcomes, moved, filler, spans.cutoffs, compute, scratch=scratch, keep=keep
+        )
+        frames[day] = pl.concat(walk_forward(whole, moved, spans.cutoffs, rules, filling))
     return same_rows_losses(frames, history.rules, spans.metric, names)
 
 

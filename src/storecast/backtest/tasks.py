@@ -29,7 +29,7 @@ from storecast.backtest.measuring import forget_peak, peak_memory_mb
 from storecast.core import metrics
 from storecast.core.panel import History, SeriesRules
 from storecast.core.window import Future, Window, actuals, cut
-from storecast.errors import Code, ModelError, StorecastError
+from storecast.errors import Code, Interruption, ModelError, StorecastError
 from storecast.models.base import (
     KEY,
     POINTS,
@@ -269,7 +269,9 @@ def forecast_window(
     try:
         frame = _asked(recipe, window)
         forecast = checked(frame, future, rules).with_columns(origin=pl.lit(MODEL))
-    except Exception as fault:  # noqa: BLE001 - a model is anybody's code: counted, shown, filled
+    except (KeyboardInterrupt, Interruption):
+        raise
+    except BaseException as fault:  # noqa: BLE001 - a model is anybody's code, and may leave by sys.exit: counted, shown, filled
         failure = fault.message if isinstance(fault, StorecastError) else f"{_said(fault)}"
         forecast = _filled(frame, _baseline(baseline, window, failure))
     return finish(forecast, future, rules), failure
@@ -284,7 +286,9 @@ def _asked(recipe: Recipe, window: Window) -> pl.DataFrame:
 def _baseline(baseline: Recipe, window: Window, failure: str) -> pl.DataFrame:
     try:
         return checked(_asked(baseline, window), window.future, window.past.rules)
-    except Exception as fault:
+    except (KeyboardInterrupt, Interruption):
+        raise
+    except BaseException as fault:
         raise ModelError(
             Code.MODEL_FAILED,
             f"the baseline {baseline.name!r}, which fills for a model that failed, fails as well: "
@@ -374,12 +378,18 @@ def calibration_errors(frames: Sequence[pl.DataFrame], until: int) -> pl.DataFra
     return pl.concat([pl.DataFrame(schema=shape), *own])
 
 
-def calibrated(frame: pl.DataFrame, conformal: Conformal, rules: SeriesRules) -> pl.DataFrame:
+def calibrated(
+    frame: pl.DataFrame,
+    conformal: Conformal,
+    rules: SeriesRules,
+    filling: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """An outcome's frame with every forecast column, finished, cold starts filled.
 
-    A model's own quantiles are kept. A store that was first seen after the cutoff cannot be
-    forecast from its past: at each step it gets, in each column, the median over the stores that
-    were forecast (zero where there are none).
+    A model's own quantiles are kept. Rows that the baseline filled are those of ``filling``, the
+    baseline's calibrated frame of this cutoff (None: they have the model's intervals). A store
+    that was first seen after the cutoff cannot be forecast from its past: at each step it gets,
+    in each column, the median over the stores that were forecast (zero where there are none).
     """
     quantiles = quantile_columns(rules)
     cold = frame.filter(pl.col("segment") == COLD_START)
@@ -388,6 +398,8 @@ def calibrated(frame: pl.DataFrame, conformal: Conformal, rules: SeriesRules) ->
         sizes = seen.select("store_id", scale="size").unique("store_id", maintain_order=True)
         seen = conformal.apply(seen, sizes)
         seen = finish(seen, Future(seen.select("store_id", "date", "step", "closed")), rules)
+    if filling is not None:
+        seen = _as_the_baseline(seen, filling, [*POINTS, *quantiles])
     if cold.is_empty():
         return seen
     numbers = [*POINTS, *quantiles]
@@ -395,6 +407,20 @@ def calibrated(frame: pl.DataFrame, conformal: Conformal, rules: SeriesRules) ->
     cold = cold.drop(numbers, strict=False).join(usual, on="step", how="left")
     filled = cold.with_columns(pl.col(numbers).fill_null(0.0), origin=pl.lit(FILLED))
     return pl.concat([seen, filled.select(seen.columns)]).sort("store_id", "period")
+
+
+def _as_the_baseline(
+    frame: pl.DataFrame, filling: pl.DataFrame, numbers: Sequence[str]
+) -> pl.DataFrame:
+    """The filled rows with the numbers of the same store and period in ``filling``."""
+    others = filling.select("store_id", "period", *(pl.col(n).alias(f"b_{n}") for n in numbers))
+    filled = pl.col("origin") == FILLED
+    return frame.join(others, on=["store_id", "period"], how="left", maintain_order="left").select(
+        pl.when(filled).then(pl.coalesce(f"b_{name}", name)).otherwise(name).alias(name)
+        if name in numbers
+        else name
+        for name in frame.columns
+    )
 
 
 def _said(fault: BaseException) -> str:

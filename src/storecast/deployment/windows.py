@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from storecast.backtest.comparison import compared
-from storecast.backtest.road import walk_forward
+from storecast.backtest.road import walk_forward, with_filling
 from storecast.backtest.tasks import Outcome, backtest
 from storecast.models.base import POINTS, quantile_columns
 from storecast.models.ensemble import computed
@@ -56,8 +56,18 @@ class Windows:
             As ``backtest.gating`` takes them: one row a cutoff, store and period.
         """
         rules = replace(self.history.rules, training_from=recipe.training_from, mask=recipe.mask)
-        outcomes = self._outcomes(recipe, replace(self.history, rules=rules))
-        frame = pl.concat(walk_forward(outcomes, [recipe], self.cutoffs, rules))
+        history = replace(self.history, rules=rules)
+        outcomes, filling = with_filling(
+            history,
+            self._outcomes(recipe, history),
+            [recipe],
+            self.baseline,
+            self.cutoffs,
+            self.project.compute,
+            scratch=self.project.scratch(),
+            keep=self.project.finished_tasks,
+        )
+        frame = pl.concat(walk_forward(outcomes, [recipe], self.cutoffs, rules, filling))
         frame = frame.with_columns(compared(frame, rules, self.cutoffs, self.step))
         return frame.filter(pl.col("cutoff").is_in(list(self.kept)))
 

@@ -333,7 +333,9 @@ def checked(forecast: pl.DataFrame, future: Future, rules: SeriesRules) -> pl.Da
     wanted = [*KEY, *POINTS, *(quantiles if given else [])]
     missing = [c for c in wanted if c not in forecast.columns]
     if missing:
-        raise _invalid("lacks a column", expected=", ".join(wanted), found=f"no {missing}")
+        own = f" (it has {', '.join(given)}: all of the quantiles, or none)" if given else ""
+        named = f"lacks the column{'s'[: len(missing) - 1]} {', '.join(missing)}{own}"
+        raise _invalid(named, expected=", ".join(wanted), found=f"no {', '.join(missing)}")
     rows = future.rows
     if forecast.height != rows.height:
         short = rows.join(forecast, on=list(KEY), how="anti")["store_id"].unique().sort().to_list()

@@ -190,7 +190,7 @@ class ValidationResult:
     def _filled(self, model: str, why: str) -> str:
         line = next((line for line in self.leaderboard if line.model == model), None)
         if line is None or not line.n_filled:
-            return f"{model} failed, its share was filled: {why}"
+            return f"{model} failed, though none of its scored forecasts had to be filled: {why}"
         return (
             f"{model} failed: {line.n_filled:,} of its {line.n_scored:,} scored forecasts are "
             f"those of {self.baseline}; {why}"

@@ -122,7 +122,7 @@ def _made(
     tasks = told(outcomes.values())
     rules = history.rules
     outcomes = with_ensembles(outcomes, plan.recipes, plan.cutoffs, rules)
-    frame = pl.concat(walk_forward(outcomes, plan.recipes, plan.cutoffs, rules))
+    frame = pl.concat(walk_forward(outcomes, plan.recipes, plan.cutoffs, rules, plan.baseline))
     through = rules.frequency.complete(history.through)
     conformals = calibrations(outcomes, plan.recipes, plan.cutoffs, rules, through)
     final = replace(plan, recipes=weighted(outcomes, plan.recipes, plan.cutoffs, rules, through))
