@@ -259,6 +259,26 @@ def test_a_query_with_two_columns_that_are_one_to_sqlite(chain: Chain) -> None:
     assert ingest(chain.project()).rows_inserted == 1
 
 
+@pytest.mark.parametrize(
+    ("through", "said"),
+    [
+        ("2030-01-01", "but the sales end with 2020-01-12: what lies between counts as no sales"),
+        ("1999-01-01", "but the sales begin with 2020-01-12: none of them is complete"),
+        ("2020-01-20", None),
+        (None, None),
+    ],
+)
+def test_a_day_that_can_hardly_be_meant_is_told(
+    chain: Chain, through: str | None, said: str | None
+) -> None:
+    chain.lines(("x1", "a", "2020-01-06", 1, OLD))
+    chain.sales["through"] = through
+    told = [line for line in ingest(chain.project()).sentences() if "but the sales" in line]
+    assert len(told) == (said is not None)
+    if said is not None:
+        assert told[0].startswith(f"the configuration says complete through {through}, {said}")
+
+
 def test_how_far_the_source_is_complete(chain: Chain) -> None:
     chain.lines(("x1", "a", "2020-01-06", 1, OLD))
     chain.sales["through"] = "2020-01-05"

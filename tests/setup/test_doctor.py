@@ -361,6 +361,30 @@ def test_through_long_after_the_newest_sale(clinic: Clinic) -> None:
     assert the(clinic.check(), "through").status == "warning"
 
 
+def test_through_before_every_sale(clinic: Clinic) -> None:
+    clinic.configure(source__sales__through=date(1999, 1, 1))
+    finding = the(clinic.check(), "through")
+    assert finding.status == "warning"
+    assert finding.sentence == (
+        "the configuration says complete through 1999-01-01, but the sales begin with 2021-01-04: "
+        "none of them is complete"
+    )
+
+
+def test_sales_in_the_future_say_as_little_as_to_an_ingestion(clinic: Clinic) -> None:
+    today = datetime.now(UTC).date()
+    late = [today + timedelta(days=n) for n in (2, 60)]
+    clinic.fill(
+        (f"{day}", "1", day.isoformat(), 5.5)
+        for day in [*(today - timedelta(weeks=w) for w in range(60)), *late]
+    )
+    said = ingest(load(clinic.root))
+    finding = the(clinic.check(), "through")
+    assert f"through {said.through}, {said.through_origin};" in finding.sentence
+    assert said.through_origin == "the newest sale but 2 dated in the future"
+    assert f"to {said.through}:" in the(clinic.check(), "history").sentence
+
+
 def written(clinic: Clinic) -> Project:
     """One completed ingestion."""
     project = load(clinic.root)

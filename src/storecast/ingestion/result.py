@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from storecast.ingestion import through
 from storecast.ingestion.gaps import Gap
+from storecast.ports import Through
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class IngestResult:
             f"{self.first_date} to {self.last_date}; "
             f"complete through {self.through} ({self.through_origin})",
         ]
+        doubt = through.doubt(
+            Through(self.through, self.through_origin), self.first_date, self.last_date
+        )
+        if doubt is not None:
+            lines.append(f"{doubt}; check source.sales.through")
         lines.append(self._extent())
         if self.rows_deduplicated:
             lines.append(f"{self.rows_deduplicated:,} rows were copies or older versions")

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from storecast.config import LoadLog
 
 
+_THE_NEWEST = "the newest sale"
+_FAR = timedelta(days=62)
+"""Further behind the newest sale nobody has looked whether there were none."""
+
+
 def said(source: Source, through: date | LoadLog | None) -> Through | None:
     """What the configuration or its load log says; None where neither does.
 
@@ -35,16 +40,38 @@ def newest_sale(bench: Workbench, days: str, today: date) -> Through:
     Args:
         bench: where they are counted.
         days: the bench's table of the accepted sales by day: date, row__rows.
-        today: the day of the run, in UTC; a day more is allowed, for chains east of it.
+        today: the day of the run, in UTC.
 
     Raises:
         SourceError: SOURCE_THROUGH_INVALID where there is none.
     """
-    latest = today + timedelta(days=1)
+    latest = last_believed(today)
     newest, coming = bench.tuples(
         f"SELECT MAX(CASE WHEN date <= DATE '{latest}' THEN date END), "  # noqa: S608 - a table of the bench
         f"SUM(CASE WHEN date > DATE '{latest}' THEN row__rows END) FROM {days}"
     )[0]
+    return of_sales(newest, int(coming or 0))
+
+
+def last_believed(today: date) -> date:
+    """The last day of which a sale may be: tomorrow, since a day begins east of Greenwich first.
+
+    Args:
+        today: in UTC.
+    """
+    return today + timedelta(days=1)
+
+
+def of_sales(newest: date | None, coming: int) -> Through:
+    """What the sales themselves say.
+
+    Args:
+        newest: the newest day of a sale that is believed; None where there is none.
+        coming: how many sales lie after ``last_believed``.
+
+    Raises:
+        SourceError: SOURCE_THROUGH_INVALID where there is none.
+    """
     if newest is None:
         raise SourceError(
             Code.SOURCE_THROUGH_INVALID,
@@ -53,8 +80,26 @@ def newest_sale(bench: Workbench, days: str, today: date) -> Through:
             next_step="mend the rejected rows, or set source.sales.through",
         )
     if coming:
-        return Through(newest, f"the newest sale but {int(coming):,} dated in the future")
-    return Through(newest, "the newest sale")
+        return Through(newest, f"{_THE_NEWEST} but {coming:,} dated in the future")
+    return Through(newest, _THE_NEWEST)
+
+
+def doubt(complete: Through, first: date, newest: date) -> str | None:
+    """Why a day that the configuration or a load log says can hardly be meant; None if it can.
+
+    Args:
+        complete: the day, and who says so.
+        first: where the sales begin.
+        newest: where they end.
+    """
+    if complete.origin.startswith(_THE_NEWEST):
+        return None
+    who = f"{complete.origin} says complete through {complete.day}, but"
+    if complete.day > newest + _FAR:
+        return f"{who} the sales end with {newest}: what lies between counts as no sales"
+    if complete.day < first:
+        return f"{who} the sales begin with {first}: none of them is complete"
+    return None
 
 
 def _newest_logged(source: Source, log: LoadLog) -> date:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -13,9 +13,10 @@ import polars as pl
 from storecast.core.calendar import known_subdivision
 from storecast.core.window import cutoffs
 from storecast.errors import Code, SourceError
+from storecast.ingestion import through
 from storecast.ingestion.contract import check
 from storecast.ingestion.feeds import checked, feeds_of
-from storecast.ports import Relation, Source, SourceColumn
+from storecast.ports import Relation, Source, SourceColumn, Through
 from storecast.setup import attribute_checks
 from storecast.setup.findings import Finding, failed, guarded, ok, warning
 from storecast.setup.reading import ALL, SAMPLE, days, relation_of, rows_of
@@ -285,47 +286,44 @@ def _history(source: Source, config: Config) -> Iterator[Finding]:
     sales = config.source.sales
     read = rows_of(source, relation_of(sales), [sales.columns.date], ALL)
     dated = days(read[sales.columns.date], sales.date_format).drop_nulls()
-    first, newest = dated.min(), dated.max()
-    if not isinstance(first, date) or not isinstance(newest, date):
+    first, last = dated.min(), dated.max()
+    if not isinstance(first, date) or not isinstance(last, date):
         return
     yield from guarded("frequency", lambda: _frequency(dated, config.series.frequency))
-    through = newest
-    if isinstance(sales.through, date):
-        through = sales.through
-        yield _through(through, newest, "storecast.yaml")
-    elif sales.through is not None:
-        log = sales.through
-        told = days(rows_of(source, Relation(table=log.table), [log.column], ALL)[log.column])
-        latest = told.max()
-        if not isinstance(latest, date):
-            yield failed(
-                "through",
-                f"{Code.SOURCE_THROUGH_INVALID.value}: {log.table}.{log.column} has no date "
-                "YYYY-MM-DD",
-                "name the column of the load log that says how far the source is complete",
-            )
-            return
-        through = latest
-        yield _through(through, newest, f"{log.table}.{log.column}")
-    else:
+    complete: list[Through] = []
+    yield from guarded("through", lambda: _through(source, sales, dated, complete))
+    if complete:
+        yield _windows(config, first, complete[0].day)
+
+
+def _through(
+    source: Source, sales: Sales, dated: pl.Series, complete: list[Through]
+) -> Iterator[Finding]:
+    """How far the source is complete, put into ``complete`` too, as an ingestion would find it."""
+    believed = dated.filter(dated <= through.last_believed(datetime.now(UTC).date()))
+    newest = believed.max()
+    said = through.said(source, sales.through)
+    if said is None:
+        day = newest if isinstance(newest, date) else None
+        complete.append(through.of_sales(day, len(dated) - len(believed)))
         yield ok(
             "through",
-            f"complete through {newest}, the newest sale; rows of a day that is not over yet "
-            "would be taken as whole",
+            f"complete through {complete[0].day}, {complete[0].origin}; rows of a day that is not "
+            "over yet would be taken as whole",
             "name a load log or a date by `source.sales.through` where days arrive in parts",
         )
-    yield _windows(config, first, through)
-
-
-def _through(through: date, newest: date, who: str) -> Finding:
-    if through > newest + timedelta(days=62):
-        return warning(
-            "through",
-            f"{who} says complete through {through}, but the newest sale is of {newest}: what "
-            "lies between will count as no sales",
-            "check the date",
-        )
-    return ok("through", f"complete through {through}, by {who}; the newest sale is of {newest}")
+        return
+    complete.append(said)
+    first, last = dated.min(), dated.max()
+    if not isinstance(first, date) or not isinstance(last, date):
+        return
+    doubt = through.doubt(said, first, last)
+    if doubt is not None:
+        yield warning("through", doubt, "check source.sales.through")
+        return
+    yield ok(
+        "through", f"complete through {said.day}, by {said.origin}; the newest sale is of {last}"
+    )
 
 
 _WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
