@@ -300,14 +300,14 @@ def test_a_span_and_a_tally(server: tds.Server, opened: Opened) -> None:
 
 def test_equality_binds_its_values(server: tds.Server, opened: Opened) -> None:
     evil = "a'; DROP TABLE x; --"
-    server.answers.append(("COUNT", Rows([("n", "int"), ("o", "int"), ("t", "int")], [(1, 1, 1)])))
+    server.answers.append(("COUNT", Rows([("n", "int")], [(1,)])))
     has_table(server, [("id", "varchar(10)"), ("n", "int")], [])
     source = opened()
-    assert source.calls_equal(Relation("VENDAS"), "id", evil, "A")
+    assert source.first_equal(Relation("VENDAS"), "id", [(evil, "A")]) == (evil, "A")
     asked = asked_for(server, "COUNT")
-    assert "r.[id] = @P1" in asked
+    assert "r.[id] = @P1 AND r.[id] = @P2" in asked
     assert f"'{evil}" not in asked
-    assert not source.calls_equal(Relation("VENDAS"), "n", "1", "2")
+    assert source.first_equal(Relation("VENDAS"), "n", [("1", "2")]) is None
 
 
 # ---------------------------------------------------------------------- to read and nothing else

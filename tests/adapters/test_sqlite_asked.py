@@ -191,9 +191,13 @@ def test_equal_is_what_the_collation_says(
 ) -> None:
     source = _database(tmp_path, [("aB'c",), ("ab'C",), ("x",)], declared)
     with closing(source):
-        assert source.calls_equal(relation, "id", "aB'c", "ab'C") == equal
-        assert not source.calls_equal(relation, "id", "aB'c", "x")
-        assert not source.calls_equal(relation, "id", "aB'c", "not there")
+        pair = ("aB'c", "ab'C")
+        assert source.first_equal(relation, "id", [pair]) == (pair if equal else None)
+        assert source.first_equal(relation, "id", [("aB'c", "x"), ("aB'c", "not there")]) is None
+        # among thousands of others, and the first of several
+        many = [("x", f"y{n}") for n in range(1500)]
+        among = [*many[:700], pair, *many[700:], ("ab'C", "aB'c")]
+        assert source.first_equal(relation, "id", among) == (pair if equal else None)
 
 
 def test_all_readings_see_one_state(tmp_path: Path) -> None:

@@ -374,9 +374,16 @@ def test_a_database_counts(given: Given) -> None:
 
 def test_different_texts_are_not_equal(given: Given) -> None:
     source, relation = given({"id": pa.array(["x1", "x2", "é", "'; --"])})
-    assert not source.calls_equal(relation, "id", "x1", "x2")
-    assert not source.calls_equal(relation, "id", "é", "'; --")
-    assert not source.calls_equal(relation, "id", "x1", "not there")
+    pairs = [("x1", "x2"), ("é", "'; --"), ("x1", "not there")]
+    assert source.first_equal(relation, "id", pairs) is None
+    assert source.first_equal(relation, "id", []) is None
+    many = [("x1", f"{n}'é") for n in range(3000)]
+    assert source.first_equal(relation, "id", many) is None
+
+
+def test_a_column_without_a_row_calls_nothing_equal(given: Given) -> None:
+    source, relation = given({"id": pa.array([], pa.string())})
+    assert source.first_equal(relation, "id", [("a", "A")]) is None
 
 
 def test_all_readings_see_one_state(place: Place, given: Given) -> None:
@@ -429,7 +436,7 @@ def test_queries_are_tables(given: Given) -> None:
         query = Relation(query=text)
         assert [c.name for c in source.columns(query)] == ["A b", "n"]
         assert sorted(_rows(source, query, ["A b"])["A b"]) == ["2", "3"]
-        assert not source.calls_equal(query, "A b", "2", "3")
+        assert source.first_equal(query, "A b", [("2", "3")]) is None
 
 
 @only_sql

@@ -110,21 +110,37 @@ def test_what_the_tables_have_counts_where_only_new_rows_come(chain: Chain) -> N
     assert {r[0] for r in chain.read("sales", "store_id")} == {"LOJA"}
 
 
-def test_a_column_is_asked_about_few_pairs_and_those_of_case_first() -> None:
-    stores = {f"{c}{n}" for n in range(50) for c in "aAáÁ"}
-    asked: list[tuple[str, str]] = []
+def test_what_holds_for_one_pair_need_not_hold_for_the_next(chain: Chain) -> None:
+    """NOCASE folds the letters of ASCII alone."""
+    towns = ["Belém", "Brasília", "Cuiabá", "Goiânia", "Jundiaí", "Maceió"]
+    pairs = [t for town in towns for t in (town, town.upper())]
+    _sold_by(chain, *pairs, "Natal", "NATAL", collation="NOCASE")
+    assert "'NATAL' and 'Natal'" in _refused(chain).message
+    _sold_by(chain, *pairs, "Natal", collation="NOCASE")
+    assert ingest(chain.project()).stores == 13
+
+
+def test_pairs_that_another_column_has_hide_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each column has its own share of questions, and those of case come first."""
+    asked: dict[str, list[tuple[str, str]]] = {}
 
     class Strict:
-        def calls_equal(self, _relation: Relation, _column: str, one: str, other: str) -> bool:
-            asked.append((one, other))
-            return False
+        def first_equal(self, relation: Relation, _column: str, pairs: Sequence[Any]) -> None:
+            asked[str(relation)] = list(pairs)
 
-    fields = (Field("store_id", "store", Kind.IDENTIFIER),)
-    feed = Feed("sales", "sales", Relation("lines"), fields, ("store_id",))
+    def feed(name: str) -> Feed:
+        fields = (Field("store_id", "store", Kind.IDENTIFIER),)
+        return Feed(name, "sales", Relation(name), fields, ("store_id",))
+
+    many = {f"{c}{n}" for n in range(5) for c in "aAáÁ"}
+    found = {feed("many"): many, feed("few"): {"zé"}, feed("none"): {"q"}}
     source: Any = Strict()
-    collisions._refuse_equal_to_the_source(source, {feed: stores}, sorted(stores))
-    assert len(asked) == 6
-    assert [one.casefold() == other.casefold() for one, other in asked] == [True] * 3 + [False] * 3
+    monkeypatch.setattr(collisions, "_MOST", 20)
+    collisions._refuse_equal_to_the_source(source, found, sorted({*many, "zé", "Ze", "q"}))
+    assert list(asked) == ["many", "few"]
+    assert asked["few"] == [("Ze", "zé")]
+    same = [one.casefold() == other.casefold() for one, other in asked["many"]]
+    assert same == [True] * 10 + [False] * 10
 
 
 # ------------------------------------------------------------------ on database servers

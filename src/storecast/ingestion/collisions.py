@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import combinations, islice
 
 from storecast.errors import Code, ContractError
@@ -12,9 +12,9 @@ from storecast.ingestion.bench import Workbench
 from storecast.ingestion.contract import Feed
 from storecast.ports import Source
 
-_QUESTIONS = 3
-"""Pairs of a kind that each column is asked about. A collation holds for the whole column: what it
-says of a few pairs it says of all, and each question reads the column once."""
+_MOST = 10_000
+"""Pairs that each column is asked about. What a collation says of one pair it need not say of
+another: SQLite's NOCASE knows no case of letters with accents."""
 
 
 def refuse(
@@ -68,35 +68,33 @@ def _refuse_spaces(stores: Iterable[str]) -> None:
 def _refuse_equal_to_the_source(
     source: Source, found: Mapping[Feed, set[str]], everywhere: Iterable[str]
 ) -> None:
-    kinds = _pairs(everywhere, str.casefold), _pairs(everywhere, _bare)
+    pairs = list(_pairs(everywhere))
     for feed, stores in found.items():
         column = next(f.source for f in feed.fields if f.name == "store_id")
-        asked: dict[tuple[str, str], None] = {}
-        for pairs in kinds:
-            # A column that has neither cannot be asked about them.
-            ours = (p for p in pairs if p not in asked and not stores.isdisjoint(p))
-            asked.update(dict.fromkeys(islice(ours, _QUESTIONS)))
-        for one, other in asked:
-            if source.calls_equal(feed.relation, column, one, other):
-                raise _collide(
-                    one,
-                    other,
-                    f"one to the source: the collation of {feed.relation}.{column} takes no "
-                    "account of the difference",
-                    "write each store in one way, in the source or by a view or `query:`; or give "
-                    "the column a collation that tells them apart",
-                )
+        # A column that has neither cannot be asked about them.
+        ours = list(islice((p for p in pairs if not stores.isdisjoint(p)), _MOST))
+        equal = source.first_equal(feed.relation, column, ours) if ours else None
+        if equal is not None:
+            raise _collide(
+                *equal,
+                f"one to the source: the collation of {feed.relation}.{column} takes no "
+                "account of the difference",
+                "write each store in one way, in the source or by a view or `query:`; or give "
+                "the column a collation that tells them apart",
+            )
 
 
-def _pairs(
-    stores: Iterable[str], plain: Callable[[str], str], most: int = 1000
-) -> list[tuple[str, str]]:
-    """Pairs of different identifiers that are equal once made ``plain``; at most so many."""
-    groups: dict[str, list[str]] = defaultdict(list)
+def _pairs(stores: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of identifiers that differ in case alone, then those that differ in accents as well."""
+    folded: dict[str, list[str]] = defaultdict(list)
+    bare: dict[str, list[str]] = defaultdict(list)
     for store in stores:
-        groups[plain(store)].append(store)
-    every = (pair for group in groups.values() for pair in combinations(group, 2))
-    return list(islice(every, most))
+        folded[store.casefold()].append(store)
+        bare[_bare(store)].append(store)
+    for group in folded.values():
+        yield from combinations(group, 2)
+    for group in bare.values():
+        yield from (p for p in combinations(group, 2) if p[0].casefold() != p[1].casefold())
 
 
 def _bare(store: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Final
 
@@ -17,6 +17,10 @@ WRITTEN_DAY: Final = (
 )
 """ISO 8601 days from 1900 to 2200, perhaps with a time; not the 29th of February, which no pattern
 knows to be there or not."""
+
+Pair = tuple[str, str]
+_AT_ONCE: Final = 400
+"""Pairs in one statement: SQLite has room for conditions 1,000 deep, SQL Server for 2,100 marks."""
 
 FIRST_DAY: Final = date(1900, 1, 1)
 DAY_AFTER_LAST: Final = date(2201, 1, 1)
@@ -37,26 +41,47 @@ def derived(query: str) -> str:
     return f"({query.strip().rstrip(';').rstrip()}\n)"
 
 
-def equality(origin: str, column: str, one: str, other: str) -> str:
-    """How many different values a column has among two texts, and whether it has each.
+def equality(origin: str, column: str, marks: Sequence[str]) -> str:
+    """How many different values of a column are equal to both texts of a pair.
+
+    Only the different values are compared, and no condition is put on the rows before: so many
+    pairs cost little more than one.
 
     Args:
         origin: a table or a query in parentheses, ready for FROM.
         column: the quoted column.
-        one: the mark or expression of the first text.
-        other: that of the second.
+        marks: the mark or expression of each text, pair after pair.
     """
+    either = " OR ".join(
+        f"(r.{column} = {one} AND r.{column} = {other})"
+        for one, other in zip(marks[::2], marks[1::2], strict=True)
+    )
     return (
-        f"SELECT COUNT(DISTINCT r.{column}), "  # noqa: S608 - quoted, and marks for values
-        f"MAX(CASE WHEN r.{column} = {one} THEN 1 ELSE 0 END), "
-        f"MAX(CASE WHEN r.{column} = {other} THEN 1 ELSE 0 END) "
-        f"FROM {origin} AS r WHERE r.{column} = {one} OR r.{column} = {other}"
+        f"SELECT COUNT(CASE WHEN {either} THEN 1 END) "  # noqa: S608 - quoted, and marks for values
+        f"FROM (SELECT DISTINCT s.{column} FROM {origin} AS s) AS r"
     )
 
 
-def says_equal(row: Sequence[object]) -> bool:
-    """What the row of ``equality`` means: both are there, and they are one."""
-    return list(row) == [1, 1, 1]
+def first_equal(pairs: Sequence[Pair], ask: Callable[[Sequence[str]], int]) -> Pair | None:
+    """The first pair whose texts are equal; None where none is.
+
+    Args:
+        pairs: of texts.
+        ask: puts the question of ``equality`` with the texts of some pairs.
+    """
+    for start in range(0, len(pairs), _AT_ONCE):
+        among = pairs[start : start + _AT_ONCE]
+        if not ask(_texts(among)):
+            continue
+        while len(among) > 1:
+            half = len(among) // 2
+            among = among[:half] if ask(_texts(among[:half])) else among[half:]
+        return among[0]
+    return None
+
+
+def _texts(pairs: Sequence[Pair]) -> list[str]:
+    return [text for pair in pairs for text in pair]
 
 
 def day_before(day: date) -> date:
