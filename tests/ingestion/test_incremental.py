@@ -359,6 +359,8 @@ def test_what_differs_for_ever_is_read_once(chain: Chain) -> None:
     ingest(chain.project())
     second, third = ingest(chain.project()), ingest(chain.project())
     assert (second.regions_read_again, third.regions_read_again) == (1, 0)
+    assert (second.regions_standing, third.regions_standing) == (0, 1)
+    assert any("such as copies or older versions" in line for line in third.sentences())
     chain.lines(*rows[1:])
     assert ingest(chain.project()).regions_read_again == 0
     chain.lines(rows[2])

@@ -250,3 +250,41 @@ def test_rows_held_back_are_told(chain: Chain, frequency: str) -> None:
     assert (state["held"], state["watermark_ahead"]) == (1, "2999-01-01T00:00:00+00:00")
     full = ingest(chain.project(), full=True)
     assert (full.rows_updated, full.rows_held, full.watermark_ahead) == (1, 0, None)
+
+
+def test_rows_held_back_are_told_as_long_as_they_are(chain: Chain) -> None:
+    """Without being read again: what differs for good is told, and not once alone."""
+    moved = ("x5", "b", "2020-03-02", 5, _at(9))
+    _lines(chain, *BASE, moved)
+    ingest(chain.project())
+    older = ("x1", "a", "2020-01-06", 99, "2019-01-01 00:00:00")
+    _lines(chain, *[r for r in BASE if r[0] != "x1"], older, ("x5", "c", *moved[2:4], _at(5)))
+    first = ingest(chain.project())
+    assert (first.rows_held, first.rows_held_before, first.regions_standing) == (2, 0, 0)
+    for _ in range(2):
+        again = ingest(chain.project())
+        assert (again.rows_held, again.regions_read_again) == (0, 0)
+        assert (again.rows_held_before, again.regions_standing) == (2, 3)
+        assert (
+            "3 stores and months differ from the source as when last read, and were not read "
+            "again: 2 rows are still held back there (storecast ingest --full takes what the "
+            "source has)"
+        ) in again.sentences()
+        state = runs.ledger(chain.project())[-1]["details"]["sales"]
+        assert (state["held"], state["held_before"], state["regions_standing"]) == (0, 2, 3)
+    # One of them is mended.
+    _lines(chain, *BASE, ("x5", "c", *moved[2:4], _at(5)))
+    mended = ingest(chain.project())
+    assert (mended.rows_held, mended.rows_held_before, mended.regions_standing) == (0, 1, 2)
+    assert ingest(chain.project(), full=True).rows_updated == 1
+    last = ingest(chain.project())
+    assert (last.rows_held_before, last.regions_standing) == (0, 0)
+
+
+def test_a_row_held_back_within_the_overlap_is_told_once_a_run(chain: Chain) -> None:
+    chain.lines(("x1", "a", "2020-01-06", 1, _at(21)), NEWEST)
+    ingest(chain.project())
+    chain.lines(("x1", "a", "2020-01-06", 7, _at(20)), NEWEST)
+    for _ in range(3):
+        result = ingest(chain.project())
+        assert (result.rows_held, result.rows_held_before) == (1, 0)

@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 
 from storecast.core.schema import TableSpec
 from storecast.errors import Code, SourceError
-from storecast.ingestion import doubts, places, quarantine, reconcile
+from storecast.ingestion import doubts, places, quarantine, reconcile, standing
 from storecast.ingestion.bench import Workbench, joined, listed, quoted
 from storecast.ingestion.contract import Feed
 from storecast.ingestion.extent import Extent
 from storecast.ingestion.merge import Change, Unique, difference, unique
 from storecast.ingestion.reconcile import Numbers, Region
 from storecast.ingestion.staging import Pass, Staged, read_more, reject_conflicting
+from storecast.ingestion.standing import Standing
 from storecast.ports import Source
 from storecast.runs import Run
 
@@ -46,6 +47,7 @@ class Part:
         extracted: how many regions were extracted again.
         lasting: those that differ all the same, and how: rows are in them that count for the
             source alone, such as copies.
+        standing: what of these was not read again.
     """
 
     staged: Staged
@@ -56,6 +58,7 @@ class Part:
     compared: int = 0
     extracted: int = 0
     lasting: Mapping[Region, Numbers] = field(default_factory=dict)
+    standing: Standing = field(default_factory=Standing)
 
     @property
     def after(self) -> int:
@@ -108,6 +111,7 @@ class Reading:
         seen: the rows that the watermark gave.
         since: from which day on the source is compared with the table; None: not at all.
         known: regions that differed in such a way when a run had read them.
+        held: rows held back in them by then.
         done: regions that this run has read whole.
     """
 
@@ -120,6 +124,7 @@ class Reading:
     seen: Seen
     since: date | None
     known: Mapping[Region, Numbers]
+    held: Mapping[Region, int]
     done: set[Region] = field(default_factory=set, init=False)
 
     @property
@@ -160,7 +165,8 @@ class Reading:
             for region, numbers in lasting.items()
             if region in self.done or self.known.get(region) == numbers
         }
-        return replace(part, compared=found.compared, lasting=lasting)
+        there = standing.find(self.bench, part.change, lasting, self.done, self.held)
+        return replace(part, compared=found.compared, lasting=lasting, standing=there)
 
     def _read_on(self, part: Part, regions: set[Region], passed_over: set[Region]) -> Part:
         """Read regions, then whatever what came leaves in doubt, until nothing does.

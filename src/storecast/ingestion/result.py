@@ -19,8 +19,10 @@ class IngestResult:
     rows_read = inserted + updated + unchanged + rejected + deduplicated. ``mode`` is full or
     incremental; ``why_full`` says why everything was read, ``since`` from which day of the
     watermark on rows were. Regions are stores and months whose rows and sums were compared with
-    the source's, and those that were read again. ``rows_held`` are unchanged ones for which the
-    tables have a newer version; ``watermark_ahead`` is the newest watermark of a day to come, of
+    the source's, and those that were read again; ``regions_standing`` are those that differ as they
+    did when an earlier run had read them, and were not. ``rows_held`` are unchanged ones for which
+    the tables have a newer version, ``rows_held_before`` such rows of earlier runs in the regions
+    that stand; ``watermark_ahead`` is the newest watermark of a day to come, of
     these or of the rows read.
     """
 
@@ -43,7 +45,9 @@ class IngestResult:
     since: date | None = None
     regions_compared: int = 0
     regions_read_again: int = 0
+    regions_standing: int = 0
     rows_held: int = 0
+    rows_held_before: int = 0
     watermark_ahead: datetime | None = None
     rejected: dict[str, int] = field(default_factory=dict)
     feeds: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -104,6 +108,8 @@ class IngestResult:
                 f"have a newer version of {'it' if one else 'them'} (storecast ingest --full takes "
                 "what the source has)"
             )
+        if self.regions_standing:
+            lines.append(self._standing())
         if self.watermark_ahead is not None:
             lines.append(
                 f"a watermark lies in the future, {self.watermark_ahead:%Y-%m-%d %H:%M:%S}: until "
@@ -111,6 +117,21 @@ class IngestResult:
                 "ingest --full"
             )
         return lines
+
+    def _standing(self) -> str:
+        one = self.regions_standing == 1
+        why = "rows are there that count for the source alone, such as copies or older versions"
+        if self.rows_held_before:
+            rows = "row is" if self.rows_held_before == 1 else "rows are"
+            why = (
+                f"{self.rows_held_before:,} {rows} still held back there (storecast ingest --full "
+                "takes what the source has)"
+            )
+        return (
+            f"{self.regions_standing:,} {'store and month' if one else 'stores and months'} "
+            f"{'differs' if one else 'differ'} from the source as when last read, and "
+            f"{'was' if one else 'were'} not read again: {why}"
+        )
 
     def _extent(self) -> str:
         if self.since is None:

@@ -21,6 +21,7 @@ from storecast.ingestion import (
     quarantine,
     reconcile,
     sales,
+    standing,
     stores,
     through,
 )
@@ -173,6 +174,7 @@ def _settled(
         seen,
         since=reconcile.first_day(max(ends), days) if days is not None else None,
         known=reconcile.remembered(before["details"].get("sales", {})),
+        held=standing.remembered(before["details"].get("sales", {})),
     ).settle()
     bad = staged.rejected + bench.count(part.kept)
     # Few rows may come: what counts is how much of all that the feed has is rejected.
@@ -217,7 +219,9 @@ def _result(
         since=read.extent.since,
         regions_compared=part.compared if part is not None else 0,
         regions_read_again=part.extracted if part is not None else 0,
+        regions_standing=part.standing.regions if part is not None else 0,
         rows_held=after.main.held,
+        rows_held_before=part.standing.held if part is not None else 0,
         watermark_ahead=_ahead(changes, read, after),
         rejected=quarantine.reasons(changes.bench),
         feeds={n: c for n, c in changes.counts.items() if n != "sales"},
@@ -285,10 +289,13 @@ def _state(changes: Changes, read: _Read, result: IngestResult) -> dict[str, Any
         "since": result.since,
         "regions_compared": result.regions_compared,
         "regions_read_again": result.regions_read_again,
+        "regions_standing": result.regions_standing,
         "held": result.rows_held,
+        "held_before": result.rows_held_before,
         "watermark_ahead": result.as_dict()["watermark_ahead"],
         "digest": extent.digest,
         "types": dict(extent.types),
         "watermark": extents.new_mark(extent, newest, later > 0, start),
         "differing": reconcile.to_remember(part.lasting) if part is not None else [],
+        "held_in": standing.to_remember(part.standing) if part is not None else [],
     }
