@@ -18,6 +18,13 @@ HOLDS_FLOATS: Final = b"storecast.holds_floats"
 WRITTEN_ISO: Final = b"storecast.written_iso"
 """Metadata by which a source marks a typed date that it writes as ISO 8601 text itself."""
 
+WITHOUT_END: Final = b"storecast.without_end"
+"""Metadata of a column of days or instants in which a source lets the years below stand for
+infinity, which Arrow does not have."""
+
+LAST_YEARS: Final = {-4712: "-infinity", 29999: "infinity"}
+"""The first as astronomers count, 4713 BC. Later ones the time zones of Arrow do not bear."""
+
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 

@@ -95,6 +95,8 @@ def test_it_stops_and_says_why(
 
 BAD = {
     "('d', '001', 'infinity', 1)": ("DATE_OUT_OF_RANGE", "dia"),
+    "('o', '001', '-infinity', 1)": ("DATE_OUT_OF_RANGE", "dia"),
+    "('p', '001', '10000-01-02', 1)": ("DATE_OUT_OF_RANGE", "dia"),
     "('e', '001', '1753-01-01', 1)": ("DATE_OUT_OF_RANGE", "dia"),
     "('f', '001', '0044-03-15 BC', 1)": ("DATE_OUT_OF_RANGE", "dia"),
     "('g', '001', NULL, 1)": ("NULL_DATE", "dia"),
@@ -128,4 +130,7 @@ def test_bad_rows_are_quarantined_and_explained(
         key = row[2]
         (found,) = [r for r in rejected if f'"id": "{key}"' in r["raw_row"]]
         assert found["reason_code"] == code
+        if code == "DATE_OUT_OF_RANGE":
+            written = row.split("'")[5]
+            assert f'"dia": "{written}"' in found["raw_row"]
         assert f"{table}.{column}, row id = {key}: " in found["reason"]

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from storecast.errors import Code, ContractError
 from storecast.ingestion.contract import Feed, Field, Kind, check, rejected
-from storecast.ports import HOLDS_FLOATS, WRITTEN_ISO, Relation
+from storecast.ports import HOLDS_FLOATS, WITHOUT_END, WRITTEN_ISO, Relation
 
 
 def _checked(
@@ -399,3 +400,21 @@ def test_a_day_that_is_in_no_calendar(kind: Kind, array: pa.Array) -> None:
     """Such as PostgreSQL's infinity, which Python cannot hold: rejected, and shown as it came."""
     code = Code.TIMESTAMP_INVALID if kind is Kind.TIMESTAMP else Code.DATE_OUT_OF_RANGE
     assert _checked(kind, array) == [code, code]
+
+
+@pytest.mark.parametrize("of", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", "Asia/Tokyo")])
+def test_a_day_that_python_has_none_of_is_shown_as_postgresql_writes_it(of: pa.DataType) -> None:
+    written = ["-4712-01-03", "-0043-03-15", "0000-12-30", "10000-01-02", "29999-12-30"]
+    days = pa.array(np.array(written, "M8[D]").astype("M8[us]")).cast(pa.timestamp("us")).cast(of)
+    shown = ["4713-01-03 BC", "0044-03-15 BC", "0001-12-30 BC", "10000-01-02", "29999-12-30"]
+    for marks, ends in (
+        (None, (shown[0], shown[-1])),
+        ({WITHOUT_END: b"1"}, ("-infinity", "infinity")),
+    ):
+        schema = pa.schema([pa.field("c", of, metadata=marks)])
+        batch = pa.RecordBatch.from_arrays([days], schema=schema)
+        feed = Feed("sales", "sales", Relation("lines"), (Field("c", "c", Kind.DATE),), ("c",))
+        rows = [json.loads(r)["c"] for r in check(batch, feed).rejected["raw_row"].to_pylist()]
+        for row, wanted in zip(rows, [ends[0], *shown[1:-1], ends[1]], strict=True):
+            assert row[: len(wanted) - 3] == wanted[:-3]
+            assert row.endswith(" BC") == wanted.endswith(" BC")

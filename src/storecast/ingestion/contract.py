@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -22,7 +23,7 @@ from storecast.core.schema import AMOUNT, DAY, INSTANT, NUMBER, TEXT
 from storecast.core.written import DateFormat, visible
 from storecast.errors import Code, ContractError
 from storecast.ingestion import rules
-from storecast.ports import HOLDS_FLOATS, WRITTEN_ISO, Relation
+from storecast.ports import HOLDS_FLOATS, LAST_YEARS, WITHOUT_END, WRITTEN_ISO, Relation
 
 
 class Kind(Enum):
@@ -192,7 +193,7 @@ def rejected(
 ) -> pa.RecordBatch:
     """Rows of the source, as they came, with the reason of each."""
     sources = feed.sources
-    columns = {name: _plain(batch.column(name)) for name in sources}
+    columns = {name: _plain(batch.column(name), batch.field(name)) for name in sources}
     rows = [
         json.dumps(dict(zip(sources, row, strict=True)), ensure_ascii=False)
         for row in zip(*columns.values(), strict=True)
@@ -219,23 +220,34 @@ def no_rejected() -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], f.type) for f in REJECTED], schema=REJECTED)
 
 
-def _plain(column: pa.Array) -> list[int | str | None]:
-    """As JSON has it; a day that Python has none of, such as PostgreSQL's infinity, as Arrow."""
+def _plain(column: pa.Array, field: pa.Field) -> list[int | str | None]:
+    """As JSON has it; a day that Python has none of, such as infinity, as PostgreSQL writes it."""
     if pa.types.is_floating(column.type):
         # As the same number is written where it came as text, so that it is one row.
         column = column.cast(pa.string())
     try:
         values = column.to_pylist()
     except (OverflowError, ValueError):
-        values = [_one(value) for value in column]
+        without_end = WITHOUT_END in (field.metadata or {})
+        values = [_one(value, without_end) for value in column]
     return [v if v is None or isinstance(v, int | str) else str(v) for v in values]
 
 
-def _one(value: pa.Scalar) -> Any:
+def _one(value: pa.Scalar, without_end: bool) -> Any:
     try:
         return value.as_py()
     except (OverflowError, ValueError):
-        return str(value.cast(pa.string()))
+        text = str(value.cast(pa.string()))
+    written = _DAY.fullmatch(text)
+    if written is None:
+        return text
+    year = int(written[1])
+    if without_end and year in LAST_YEARS:
+        return LAST_YEARS[year]
+    return text if year > 0 else f"{1 - year:04}{written[2]} BC"
+
+
+_DAY: Final = re.compile(r"(-?\d+)(-.*)")
 
 
 _LONGEST: Final = 40

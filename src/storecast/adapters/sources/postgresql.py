@@ -25,7 +25,7 @@ from storecast.adapters.sources.sql import (
     table_not_found,
 )
 from storecast.errors import SourceError
-from storecast.ports import TALLY, WRITTEN_ISO, Relation, SourceColumn, Span, Tallied
+from storecast.ports import TALLY, WITHOUT_END, WRITTEN_ISO, Relation, SourceColumn, Span, Tallied
 
 _BATCH_BYTES = 4 << 20
 _TYPE, _MODIFIER = b"POSTGRESQL:type", b"POSTGRESQL:typmod"
@@ -308,6 +308,8 @@ def _converted(
         if zoned and zone is not None:
             exact = exact.cast(pa.timestamp("us", zone))
         marks = {WRITTEN_ISO: b"1"} if zoned and zone is None else None
+        if marks is None and _type_name(fields[name]) in statements.DAYS:
+            marks = {WITHOUT_END: b"1"}
         arrays.append(exact)
         made.append(pa.field(name, exact.type, metadata=marks))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(made))

@@ -64,16 +64,18 @@ def reading(
 def _value(name: str, kind: str, written: bool) -> str:
     column = f"r.{quoted(name)}"
     if kind in DAYS:
-        # Infinity, and years that no calendar of ours has, become days that are in none of its
-        # years in any time zone.
-        late, early, value = "DATE '10000-01-02'", "DATE '0001-12-30 BC'", column
         if kind == "timestamptz" and written:
-            late, early = "'infinity'", "'-infinity'"
-            value = f"to_char({column}, 'YYYY-MM-DD HH24:MI:SS.USTZH:TZM')"
+            # Years with four digits alone look like ISO 8601, those before Christ too.
+            return (
+                f"CASE WHEN {column} >= DATE '0001-01-01' AND {column} < DATE '10000-01-01' "
+                f"THEN to_char({column}, 'YYYY-MM-DD HH24:MI:SS.USTZH:TZM') "
+                f"ELSE {column}::text END AS {quoted(name)}"
+            )
+        # Infinity becomes a day of the years in ``LAST_YEARS``, in any time zone.
         return (
-            f"CASE WHEN {column} >= DATE '10000-01-01' THEN {late} "
-            f"WHEN {column} < DATE '0001-01-01' THEN {early} ELSE {value} END "
-            f"AS {quoted(name)}"
+            f"CASE WHEN {column} >= DATE '29999-01-01' THEN DATE '29999-12-30' "
+            f"WHEN {column} < DATE '4712-01-01 BC' THEN DATE '4713-01-03 BC' "
+            f"ELSE {column} END AS {quoted(name)}"
         )
     if kind in _AS_THEY_ARE:
         return column
