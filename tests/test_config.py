@@ -368,3 +368,10 @@ def test_a_model_s_name_has_three_levels_on_every_platform(given: str, name: str
 def test_a_model_s_name_that_no_registry_takes_is_refused(given: str) -> None:
     error = refused({**MINIMAL, "mlflow": {"model_name": given}})
     assert (error.code, "mlflow.model_name" in error.message) == (Code.CONFIG_INVALID, True)
+
+
+@pytest.mark.parametrize("value", ["-1d", "1h", "one"])
+def test_a_duration_that_is_none_says_how_one_is_written(value: str) -> None:
+    raw = changed("source.sales.overlap", value)
+    raw["source"]["sales"]["watermark"] = "MUDADO"
+    assert f"write whole days, as 1d; there is '{value}'" in refused(raw).message

@@ -80,6 +80,8 @@ Text = Annotated[str, Field(min_length=1)]
 def _parse_duration(value: Any) -> Any:
     if isinstance(value, str) and re.fullmatch(r"\d+d", value):
         return int(value[:-1])
+    if isinstance(value, str) and not value.isdigit():
+        raise ValueError(f"write whole days, as 1d; there is {value!r}")
     return value
 
 

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from storecast import disk
 from storecast.core.schema import TableSpec, table_specs
+from storecast.core.written import HIDDEN_FROM
 from storecast.errors import Code, Refusal, StorecastError, TableError
 
 if TYPE_CHECKING:
@@ -375,7 +376,8 @@ def _described(fault: BaseException | None, project: Project) -> tuple[str | Non
 def _without_secrets(text: str, project: Project) -> str:
     password = project.config.source.password
     hidden = password.get_secret_value() if password is not None else ""
-    return (text.replace(hidden, "***") if hidden else text)[:2000]
+    # Each letter of a short one replaced would say what it is, and leave nothing to read.
+    return (text.replace(hidden, "***") if len(hidden) >= HIDDEN_FROM else text)[:2000]
 
 
 @cache

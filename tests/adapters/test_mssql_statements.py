@@ -250,6 +250,11 @@ def test_no_value_says_more_than_itself(value: str) -> None:
                          "applicationintent", "connectretrycount"}  # fmt: skip
 
 
+def test_a_password_of_a_letter_does_not_black_out_the_message() -> None:
+    server = Server("h", "d", user="u", password="a")
+    assert server.scrubbed("Login failed for a user") == "Login failed for a user"
+
+
 def test_a_password_is_in_no_message() -> None:
     server = Server("h", "d", user="u", password="p}w é")
     assert "p}w" not in repr(server)

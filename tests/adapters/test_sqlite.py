@@ -153,3 +153,11 @@ def test_text_that_is_not_utf8(tmp_path: Path) -> None:
                 list(source.read(Relation("t"), [name]))
             assert caught.value.code is Code.SOURCE_QUERY_FAILED
             assert caught.value.expected == "UTF-8"
+
+
+def test_a_semicolon_within_a_query_is_told_as_one(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("CREATE TABLE t (c)")
+    with closing(SqliteSource(tmp_path / "a.db")) as source, pytest.raises(SourceError) as caught:
+        source.columns(Relation(query="SELECT * FROM t ;  -- end"))
+    assert "without a semicolon" in str(caught.value.next_step)

@@ -84,6 +84,29 @@ def test_what_is_no_delta_table(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             source.columns(Relation("broken/t"))
         assert caught.value.code is Code.SOURCE_QUERY_FAILED
+        assert "the table is damaged" in str(caught.value.next_step)
+        assert "<unknown>" not in str(caught.value.found)
+
+
+def test_a_damaged_file_is_no_matter_for_spark(tmp_path: Path) -> None:
+    _write(tmp_path / "a/t", pa.table({"c": [1]}))
+    (file,) = (tmp_path / "a/t").glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:40])
+    source = TableSource(tmp_path, "main", "lojas")
+    with closing(source), pytest.raises(SourceError) as caught:
+        _all(source, "a/t")
+    assert caught.value.next_step == (
+        "the table is damaged: bring it back from a copy, or write it anew"
+    )
+
+
+def test_far_off_names_are_not_guessed(tmp_path: Path) -> None:
+    _write(tmp_path / "lakehouse/main/lojas/runs", pa.table({"c": [1]}))
+    with closing(TableSource(tmp_path, "main", "lojas")) as source:
+        for name, near in (("bronzz", False), ("rums", True)):
+            with pytest.raises(SourceError) as caught:
+                source.columns(Relation(name))
+            assert ("did you mean" in caught.value.message) == near
 
 
 def test_a_file_that_was_vacuumed(tmp_path: Path) -> None:
@@ -95,3 +118,4 @@ def test_a_file_that_was_vacuumed(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             _all(source, "a/t")
         assert caught.value.code is Code.SOURCE_QUERY_FAILED
+        assert "vacuumed" in str(caught.value.next_step)

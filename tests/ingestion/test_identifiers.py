@@ -54,13 +54,16 @@ def test_identifiers_that_differ_in_spaces_alone(chain: Chain, other: str) -> No
     assert repr("a") in fault.message
     assert repr(other) in fault.message
     assert "trim the column" in str(fault.next_step)
+    assert fault.where == "lines.store"
 
 
 def test_spaces_count_across_relations(chain: Chain) -> None:
     _sold_by(chain, "a")
     chain.table("shops", ("shop",), [("a ",)])
     chain.source["stores"] = {"from": "shops", "columns": {"store_id": "shop"}}
-    assert "'a' and 'a '" in _refused(chain).message
+    fault = _refused(chain)
+    assert "'a' and 'a '" in fault.message
+    assert fault.where == "'a' in lines.store; 'a ' in shops.shop"
 
 
 def test_the_collation_decides_whether_case_makes_two_stores(chain: Chain) -> None:
@@ -103,6 +106,7 @@ def test_what_the_tables_have_counts_where_only_new_rows_come(chain: Chain) -> N
         assert repr("loja") in caught.value.message
         assert repr(other) in caught.value.message
         assert "storecast ingest --full" in str(caught.value.next_step)
+        assert "'loja' in the tables, from an earlier run" in str(caught.value.where)
     # The source writes it in one way by now: the old row has the new name, and its old watermark.
     mended = [("x1", "LOJA", *rows[0][2:]), ("x2", "LOJA", DAY, 1, new)]
     chain.table("lines", columns, mended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -185,6 +186,23 @@ def test_too_many_rejected_rows_stop_the_run_before_it_writes(chain: Chain) -> N
     assert '"amount": "inf"' in str(fault.found)
     assert runs.named_versions(chain.project()) == before
     assert {n: chain.project().tables.version(n) for n in before} == before
+
+
+def test_the_example_of_a_reason_is_the_row_that_it_names(chain: Chain) -> None:
+    """`1:` comes behind `10:`, and `1"` before `10"`."""
+    chain.changes["max_rejected"] = 0
+    chain.lines(*((key, "a", "2020-01-06", "much", OLD) for key in ("1", "10")))
+    fault = _refused(chain)
+    (named,) = re.findall(r"row id = (\d+)", str(fault.next_step))
+    assert f'"id": "{named}"' in str(fault.found)
+
+
+def test_a_store_that_cannot_be_seen_is_told_visibly(chain: Chain) -> None:
+    chain.lines(("x1", "\u200b", "2020-01-06", 1, OLD), ("x2", "b" * 500, "2020-01-06", 1, OLD))
+    chain.table("shops", ("shop",), [])
+    chain.source["stores"] = {"from": "shops", "columns": {"store_id": "shop"}}
+    (line,) = [s for s in ingest(chain.project()).sentences() if "no store row" in s]
+    assert line.endswith(f"no store row: {'b' * 39}\u2026, \\u200b")
 
 
 def test_every_missing_column_is_named_at_once(chain: Chain) -> None:

@@ -171,3 +171,16 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+HIDDEN_FROM: Final = 4
+"""Characters that a secret has at least that is hidden in a message."""
+
+_LONGEST: Final = 40
+"""Characters of a value in a sentence."""
+
+
+def short(value: object) -> str:
+    """A value in a sentence: visible, and no longer than a sentence bears."""
+    text = "null" if value is None else visible(str(value)) or "''"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

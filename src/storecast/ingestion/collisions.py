@@ -39,7 +39,7 @@ def refuse(
     came: set[str] = set().union(*found.values())
     everywhere = sorted(came.union(known))
     try:
-        _refuse_spaces(everywhere)
+        _refuse_spaces(everywhere, found)
         _refuse_equal_to_the_source(source, found, everywhere)
     except ContractError as fault:
         if len(came) < len(everywhere):
@@ -52,7 +52,7 @@ def _stores(bench: Workbench, name: str) -> set[str]:
     return set(bench.rows(f"SELECT DISTINCT store_id FROM {name}")["store_id"].to_pylist())  # noqa: S608 - a table of the bench
 
 
-def _refuse_spaces(stores: Iterable[str]) -> None:
+def _refuse_spaces(stores: Iterable[str], found: Mapping[Feed, set[str]]) -> None:
     seen: dict[str, str] = {}
     for store in stores:
         other = seen.setdefault(store.strip(), store)
@@ -62,6 +62,7 @@ def _refuse_spaces(stores: Iterable[str]) -> None:
                 store,
                 "equal but for spaces around them",
                 "trim the column in a view or `query:`, or correct the rows",
+                found,
             )
 
 
@@ -81,6 +82,7 @@ def _refuse_equal_to_the_source(
                 "account of the difference",
                 "write each store in one way, in the source or by a view or `query:`; or give "
                 "the column a collation that tells them apart",
+                found,
             )
 
 
@@ -103,11 +105,26 @@ def _bare(store: str) -> str:
     return "".join(c for c in parts if not unicodedata.combining(c)).casefold()
 
 
-def _collide(one: str, other: str, how: str, next_step: str) -> ContractError:
+def _place(store: str, found: Mapping[Feed, set[str]]) -> str:
+    """The columns that have the identifier, as ``lines.store``."""
+    columns = [
+        f"{feed.relation}.{next(f.source for f in feed.fields if f.name == 'store_id')}"
+        for feed, stores in found.items()
+        if store in stores
+    ]
+    return " and ".join(columns) or "the tables, from an earlier run"
+
+
+def _collide(
+    one: str, other: str, how: str, next_step: str, found: Mapping[Feed, set[str]]
+) -> ContractError:
+    where = _place(one, found), _place(other, found)
     return ContractError(
         Code.IDENTIFIERS_COLLIDE,
         f"the store identifiers {one!r} and {other!r} are {how}",
-        where="store_id",
+        where=where[0]
+        if where[0] == where[1]
+        else f"{one!r} in {where[0]}; {other!r} in {where[1]}",
         expected="identifiers that differ to the source too, and in more than spaces around them",
         found=f"{one!r}, {other!r}",
         next_step=next_step,

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storecast.core.schema import AMOUNT, DAY, INSTANT, NUMBER, TEXT
-from storecast.core.written import DateFormat, visible
+from storecast.core.written import DateFormat, short
 from storecast.errors import Code, ContractError
 from storecast.ingestion import rules
 from storecast.ports import HOLDS_FLOATS, LAST_YEARS, WITHOUT_END, WRITTEN_ISO, Relation
@@ -250,10 +250,6 @@ def _one(value: pa.Scalar, without_end: bool) -> Any:
 _DAY: Final = re.compile(r"(-?\d+)(-.*)")
 
 
-_LONGEST: Final = 40
-"""Characters of a key's value in a sentence."""
-
-
 _REMEDIES: Final = {
     Code.NULL_KEY: "give the row its key in the source",
     Code.NULL_DATE: "give the row its date in the source",
@@ -297,12 +293,7 @@ def _named(feed: Feed, columns: Mapping[str, Sequence[Any]]) -> Iterator[str]:
     sources = {f.name: f.source for f in feed.fields}
     key = [sources[name] for name in feed.key]
     for values in zip(*(columns[source] for source in key), strict=True):
-        yield ", ".join(f"{s} = {_short(v)}" for s, v in zip(key, values, strict=True))
-
-
-def _short(value: Any) -> str:
-    text = "null" if value is None else visible(str(value)) or "''"
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+        yield ", ".join(f"{s} = {short(v)}" for s, v in zip(key, values, strict=True))
 
 
 def _present(codes: pa.Array) -> list[str]:

@@ -133,7 +133,7 @@ def refuse_too_many(
     if rows_rejected <= allowed * rows:
         return
     top = bench.tuples(
-        f"SELECT reason_code, COUNT(*), MIN(reason), MIN(raw_row) FROM {TABLE} "
+        f"SELECT reason_code, COUNT(*), MIN(reason) FROM {TABLE} "
         f"WHERE feed = '{feed.name}' GROUP BY reason_code ORDER BY COUNT(*) DESC, reason_code "
         "LIMIT 3"
     )
@@ -141,9 +141,24 @@ def refuse_too_many(
         Code.TOO_MANY_REJECTED,
         f"{rows_rejected:,} of {rows:,} rows of {feed.relation} were rejected "
         f"({rows_rejected / rows:.2%}): "
-        + (", ".join(f"{code} {count:,}" for code, count, _, _ in top) or "all by earlier runs"),
+        + (", ".join(f"{code} {count:,}" for code, count, _ in top) or "all by earlier runs"),
         where=f"source.{feed.name}",
         expected=f"at most {allowed:.2%} (max_rejected)",
-        found="; ".join(f"{code}, for example {raw[:150]}" for code, _, _, raw in top),
+        found="; ".join(
+            f"{code}, for example {raw[:150]}" for code, raw in _examples(bench, feed, top)
+        ),
         next_step=f"{top[0][2] if top else _MEND} Or raise max_rejected.",
     )
+
+
+def _examples(
+    bench: Workbench, feed: Feed, top: Iterable[tuple[str, int, str]]
+) -> Iterator[tuple[str, str]]:
+    """Each code, and the row of which its reason speaks."""
+    for code, _, reason in top:
+        with bench.viewed("told", pa.table({"reason": pa.array([reason], pa.string())})):
+            raw = bench.value(
+                f"SELECT MIN(r.raw_row) FROM {TABLE} AS r INNER JOIN told AS t "
+                f"ON r.reason = t.reason WHERE r.feed = '{feed.name}'"
+            )
+        yield code, str(raw)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from storecast.core.written import short
 from storecast.ingestion import through
 from storecast.ingestion.gaps import Gap
 from storecast.ports import Through
@@ -90,7 +91,7 @@ class IngestResult:
             causes = ", ".join(f"{code} {count:,}" for code, count in self.rejected.items())
             lines.append(f"rejected: {causes} (storecast tables show rejected_rows)")
         if self.stores_without_row:
-            shown = ", ".join(self.stores_without_row_examples)
+            shown = ", ".join(map(short, self.stores_without_row_examples))
             several = self.stores_without_row > 1
             lines.append(
                 f"{self.stores_without_row:,} {'stores' if several else 'store'} with sales "

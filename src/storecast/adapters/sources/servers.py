@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from storecast.core.written import HIDDEN_FROM
 from storecast.errors import Code, SourceError
 
 LOGIN_TIMEOUT = 15
@@ -35,9 +36,13 @@ class Server:
         return f"{self.host}{port}/{self.database}"
 
     def scrubbed(self, text: str) -> str:
-        """A driver's words in one line, without the password in any way that it may be written."""
+        """A driver's words in one line, without the password in any way that it may be written.
+
+        One of fewer than ``HIDDEN_FROM`` letters stays: asterisks all over a message would say
+        what it is, and leave nothing to read.
+        """
         line = " ".join(text.split())
-        if self.password:
+        if self.password and len(self.password) >= HIDDEN_FROM:
             braced = self.password.replace("}", "}}")
             for secret in (braced, self.password, quote(self.password, safe="")):
                 line = line.replace(secret, "***")

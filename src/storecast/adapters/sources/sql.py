@@ -97,7 +97,7 @@ def day_after(day: date) -> date:
 def table_not_found(name: str, there: Sequence[str], place: str, where: str) -> SourceError:
     """SOURCE_TABLE_NOT_FOUND, with the nearest name that there is."""
     lowered = {t.lower(): t for t in reversed(there)}
-    near = difflib.get_close_matches(name.lower(), lowered, 1, 0.4)
+    near = difflib.get_close_matches(name.lower(), lowered, 1, 0.5)
     return SourceError(
         Code.SOURCE_TABLE_NOT_FOUND,
         f"there is no table or view {name!r} in {place}"

@@ -59,6 +59,7 @@ _READS_ALONE = "write a query that only reads: SELECT …"
 _NEXT_STEPS = {
     "malformed": "restore the database from a backup, or mend it by sqlite3's .recover",
     "readonly": _READS_ALONE,
+    'near ";"': "end the query without a semicolon: it is read as a table, within a statement",
     "locked": "ingest again when whoever writes to the database is done",
     **{f'near "{word}"': _READS_ALONE for word in _ACT},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -128,12 +129,33 @@ class TableSource:
 
 
 def _unreadable(relation: Relation, fault: Exception) -> SourceError:
+    said = " ".join(str(fault).split())
     return SourceError(
         Code.SOURCE_QUERY_FAILED,
         f"the table {relation} cannot be read",
         where=str(relation),
         expected="a Delta table that delta-rs and Arrow can read",
-        found=" ".join(str(fault).split()),
-        next_step="a table with deletion vectors or column mapping is read on Spark; a file that "
-        "was vacuumed meanwhile is not missed by the next run",
+        # What follows is the stack of the library.
+        found=_STACK.split(said)[0],
+        next_step=next(
+            (step for signs, step in _NEXT_STEPS if any(s in said.lower() for s in signs)),
+            "the table is damaged: bring it back from a copy, or write it anew",
+        ),
     )
+
+
+_STACK = re.compile(r" 0: (?=<unknown>|\S+::)")
+_NEXT_STEPS = (
+    (
+        ("no such file", "object at location"),
+        "a file that was vacuumed meanwhile is not missed by the next run; one that is gone for "
+        "good comes back from a copy alone",
+    ),
+    (
+        ("deletion vector", "column mapping", "reader feature", "readerfeature", "reader version",
+         "not supported", "not yet supported", "unsupported"),
+        "read it on Spark: a table with deletion vectors or column mapping is not read here",
+    ),
+    (("permission denied",), "let storecast's user read the folder"),
+)  # fmt: skip
+"""What to do, by the words that say what is wrong."""
