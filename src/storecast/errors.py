@@ -211,7 +211,12 @@ class Code(StrEnum):
     )
     FUTURE_ROWS_IGNORED = (
         "FUTURE_ROWS_IGNORED",
-        "Future rows lie beyond the horizon, or are of a closed store.",
+        "Future rows lie beyond the horizon, or are of a store that is closed or opens after the "
+        "cutoff.",
+    )
+    COLD_START_ALONE = (
+        "COLD_START_ALONE",
+        "No open store with sales is there for the cold-start rule to take after: it says zero.",
     )
     FORECAST_FAILED = "FORECAST_FAILED", "The champion could not forecast."
     FORECAST_FELL_BACK = "FORECAST_FELL_BACK", "The forecast came from a fallback (--strict)."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +15,10 @@ import polars as pl
 import pytest
 
 from storecast.artifact import flat
+from storecast.artifact.checking import not_ahead
 from storecast.artifact.pyfunc import StoreForecaster, as_pandas, empty_input, signature
 from storecast.artifact.unified import UnifiedForecaster, output_schema
+from storecast.core.calendar import Frequency
 from storecast.core.panel import Known
 from storecast.core.window import cut
 from storecast.errors import Code, InputError, StorecastError
@@ -280,6 +282,149 @@ def test_a_cutoff_before_the_packed_tail_is_refused_though_stores_were_open_by_t
     assert forecaster.forecast(cutoff=late).height == 3 * HORIZON
 
 
+def later(days: int, sales: float | None) -> pl.DataFrame:
+    """The history, and of one store a row of so many days after today, in UTC."""
+    rows = past(flat_rows())
+    day = datetime.now(UTC).date() + timedelta(days=days)
+    one = rows.filter(pl.col("store_id") == "1").tail(1)
+    return pl.concat([rows, one.with_columns(date=pl.lit(day), sales=pl.lit(sales, pl.Float64))])
+
+
+def test_sales_of_the_future_are_refused_where_no_cutoff_says_so(
+    forecaster: UnifiedForecaster,
+) -> None:
+    rows = later(2, 5.0)
+    with pytest.raises(InputError, match="after tomorrow") as refused:
+        forecaster.answer(rows)
+    assert refused.value.code is Code.INPUT_INVALID
+    assert refused.value.where == f"row {rows.height}"
+    assert refused.value.found == str(rows["date"][-1])
+    for taken in (rows, later(2, None)):
+        made, noted = forecaster.answer(taken, cutoff=CUTOFF)
+        assert made["cutoff"].unique().to_list() == [CUTOFF]
+        assert noted.ignored == 1
+    made, _ = forecaster.answer(later(1, 5.0), horizon=1)
+    assert made["cutoff"][0] > datetime.now(UTC).date()
+
+
+def test_a_period_that_has_begun_is_not_of_the_future() -> None:
+    weekly = history().rules
+    weekly = replace(weekly, frequency=Frequency("W-SUN"))
+    frequency = weekly.frequency
+    for day, refused in ((0, False), (1, False), (9, True)):
+        ordinal = frequency.ordinal(datetime.now(UTC).date() + timedelta(days=day))
+        label = pl.Series([frequency.label(ordinal)])
+        rows = pl.DataFrame({"store_id": ["a"], "date": label, "sales": [1.0]})
+        if refused:
+            with pytest.raises(InputError, match="row 1: sales are dated after tomorrow"):
+                not_ahead(rows, weekly)
+        else:
+            not_ahead(rows, weekly)
+
+
+# ---------------------------------------------------------------- cold starts
+
+
+def unsold_rows(store: str, **columns: Any) -> pl.DataFrame:
+    """Rows of a store without sales, up to the cutoff."""
+    rows = past(flat_rows()).filter(pl.col("store_id") == "1").tail(40)
+    rows = rows.with_columns(
+        store_id=pl.lit(store), sales=pl.lit(None, pl.Float64), opened_on=pl.lit(None, pl.Date)
+    )
+    return rows.with_columns(pl.lit(v).alias(name) for name, v in columns.items())
+
+
+def usual(others: pl.DataFrame, column: str) -> list[float]:
+    """By step the median over the stores that are open; zero on a day on which none is."""
+    some = others.filter(pl.col("basis") == "model").group_by("step").agg(pl.col(column).median())
+    steps = pl.DataFrame({"step": range(1, HORIZON + 1)}, schema={"step": pl.Int32})
+    return steps.join(some, on="step", how="left").sort("step")[column].fill_null(0.0).to_list()
+
+
+@pytest.mark.parametrize("back", [0, 1, 30])
+def test_a_store_that_closed_before_it_sold_gets_no_forecast(
+    forecaster: UnifiedForecaster, back: int
+) -> None:
+    shut = unsold_rows("shut", closed_on=CUTOFF - timedelta(days=back))
+    made, _ = forecaster.answer(pl.concat([past(flat_rows()), shut]))
+    assert set(made["store_id"]) == {"001", "1", "Öç"}
+    later_on = unsold_rows("shut", closed_on=CUTOFF + timedelta(days=1))
+    made, _ = forecaster.answer(pl.concat([past(flat_rows()), later_on]))
+    assert "shut" in set(made["store_id"])
+
+
+def test_a_store_that_never_sold_is_a_cold_start_however_long_it_is_open(
+    forecaster: UnifiedForecaster,
+) -> None:
+    rows = past(flat_rows())
+    idle = unsold_rows("idle", opened_on=FIRST)
+    known = rows.filter(pl.col("store_id") == "1")
+    ahead = flat_rows().filter((pl.col("store_id") == "1") & (pl.col("date") > CUTOFF))
+    cases = {
+        "idle": pl.concat([rows, idle]),
+        "1": pl.concat([rows.filter(pl.col("store_id") != "1"), ahead]),
+    }
+    for store, given in cases.items():
+        made, noted = forecaster.answer(given)
+        cold = made.filter(pl.col("store_id") == store)
+        assert cold.height == HORIZON
+        assert set(cold["basis"]) <= {"cold_start", "closed"}
+        others = made.filter(pl.col("store_id") != store)
+        assert cold["q90"].to_list() == usual(others, "q90")
+        assert noted.alone == ()
+    zeros = known.with_columns(sales=pl.lit(0.0))  # to sell nothing is known of this one
+    made, _ = forecaster.answer(pl.concat([rows.filter(pl.col("store_id") != "1"), zeros]))
+    assert set(made.filter(pl.col("store_id") == "1")["basis"]) == {"model", "closed"}
+
+
+def test_a_store_that_opens_after_the_cutoff_gets_none_and_its_rows_are_counted(
+    model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ahead = flat_rows().filter((pl.col("store_id") == "1") & (pl.col("date") > CUTOFF))
+    soon = ahead.with_columns(store_id=pl.lit("soon"), opened_on=CUTOFF + timedelta(days=2))
+    with caplog.at_level(logging.WARNING):
+        made = model.predict(as_pandas(pl.concat([flat_rows(), soon])))
+    assert "soon" not in set(made["store_id"])
+    assert made.attrs["storecast"]["ignored"] == HORIZON
+    assert "open after the cutoff" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["lightgbm", "local_level"])
+def test_with_nobody_else_a_store_takes_after_the_packed_ones(kind: str) -> None:
+    forecaster = fitted(kind)
+    packed = forecaster.forecast()
+    sold = past(flat_rows()).filter(pl.col("store_id") == "1").with_columns(store_id=pl.lit("shut"))
+    sold = sold.with_columns(closed_on=pl.lit(CUTOFF))
+    for given in (unsold_rows("new"), pl.concat([sold, unsold_rows("new")])):
+        made, noted = forecaster.answer(given, cutoff=CUTOFF)
+        assert made["store_id"].unique().to_list() == ["new"]
+        assert set(made["basis"]) == {"cold_start"}
+        assert made["forecast"].to_list() == usual(packed, "forecast")
+        assert noted.alone == ()
+
+
+def test_with_nobody_to_take_after_it_is_zero_and_said_or_refused(
+    model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The packed history ends before this cutoff."""
+    move = pl.col("date") + pl.duration(days=7)
+    new = unsold_rows("new").with_columns(date=move)
+    week = CUTOFF + timedelta(days=7)
+    sold = past(flat_rows()).filter(pl.col("store_id") == "1")
+    sold = sold.with_columns(date=move, store_id=pl.lit("shut"), closed_on=pl.lit(week))
+    params = {"cutoff": week.isoformat()}
+    with caplog.at_level(logging.WARNING):
+        made = model.predict(as_pandas(pl.concat([sold, new])), params=params)
+    assert made["store_id"].unique().tolist() == ["new"]
+    assert not made.select_dtypes("float64").to_numpy().any()
+    assert made.attrs["storecast"]["alone"] == ["new"]
+    assert "COLD_START_ALONE" in caplog.text
+    with pytest.raises(InputError, match="packed history") as refused:
+        model.predict(as_pandas(new), params=params)
+    assert refused.value.code is Code.CUTOFF_INVALID
+    assert str(CUTOFF) in str(refused.value.expected)
+
+
 # ------------------------------------------------------------------- violations
 
 Change = Callable[[pd.DataFrame], Any]
@@ -336,6 +481,15 @@ VIOLATIONS: dict[str, tuple[Change, int, str, str]] = {
     "text as date": (at(4, "date", "2021-01-08"), 5, "not a date", "'2021-01-08'"),
     "number as date": (at(4, "date", 20210108), 5, "not a date", "20210108"),
     "text as opening": (at(4, "opened_on", "2021-01-08"), 5, "not a date", "'2021-01-08'"),
+    "before 1900": (at(4, "date", pd.Timestamp("1700-01-01")), 5, "out of range", "1700-01-01"),
+    "after 2200": (at(4, "date", pd.Timestamp("2204-01-01")), 5, "out of range", "2204-01-01"),
+    "end of time": (at(4, "date", date(9999, 12, 31)), 5, "out of range", "9999-12-31"),
+    "closed in 9999": (at(4, "closed_on", date(9999, 12, 31)), 5, "out of range", "9999-12-31"),
+    "half a character": (at(4, "store_id", "\ud800"), 5, "half a character", r"'\ud800'"),
+    "half in city": (at(4, "city", "\ud800"), 5, "half a character", r"'\ud800'"),
+    "huge sales": (at(4, "sales", -1e308), 5, "sales is too large", "-1e+308"),
+    "huge covariate": (at(4, "is_open", 1e30), 5, "is_open is too large", "1e+30"),
+    "a huge integer": (at(4, "sales", 10**400), 5, "sales is too large", "a number of 1329 bits"),
     "twice": (twice, 10, "row 4", "'001', 2021-01-07"),
     "infinite sales": (at(4, "sales", float("inf")), 5, "sales is infinite", "inf"),
     "infinite covariate": (at(4, "is_open", float("-inf")), 5, "is_open is infinite", "-inf"),
@@ -386,6 +540,25 @@ def test_none_of_the_rest_gets_through_the_loaded_model(model: Any, name: str) -
         model.predict(broken(name))
 
 
+def test_what_the_page_says_of_mlflows_conversions() -> None:
+    """Should one of them change, docs/forecasting.md changes too."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.models.utils import _enforce_schema
+
+    frame = as_pandas(past(flat_rows())).head(2)[BARE]
+    inputs = signature(history().rules).inputs
+
+    def read(*texts: str) -> list[str]:
+        made = _enforce_schema(frame.assign(date=list(texts)), inputs)
+        return [str(day.date()) for day in made["date"]]
+
+    assert read("2024-01-05", "2024-01-13") == ["2024-01-05", "2024-01-13"]
+    assert read("05/01/2024", "13/01/2024") == ["2024-05-01", "2024-01-13"]
+    for kind in ("int64", "Int64"):
+        with pytest.raises(MlflowException):
+            _enforce_schema(frame.assign(sales=pd.Series([5, 6], dtype=kind)), inputs)
+
+
 def test_a_missing_column_has_its_code(forecaster: UnifiedForecaster) -> None:
     served = StoreForecaster()
     served.forecaster = forecaster
@@ -422,7 +595,8 @@ def test_columns_of_other_names_are_left_out(model: Any) -> None:
     "params",
     [
         {"horizon": 15}, {"horizon": 0}, {"horizon": -3}, {"cutoff": "yesterday"},
-        {"cutoff": "2030-01-01"}, {"cutoff": "2021-02-30"},
+        {"cutoff": "2030-01-01"}, {"cutoff": "2021-02-30"}, {"cutoff": "9999-12-31"},
+        {"cutoff": "20210722"}, {"cutoff": "2021-W29-4"}, {"cutoff": "1899-12-31"},
     ],
 )  # fmt: skip
 def test_a_bad_parameter_gives_the_empty_frame_where_that_is_asked(

@@ -123,6 +123,23 @@ def test_a_store_first_seen_later_gets_the_median_of_the_others() -> None:
     made = whole.filter(pl.col("segment") == "cold_start")
     # 2 is the median of 1, 2, 3; each store is off by its own size
     assert made.select(*FORECAST, "q10", "q90").rows() == [(2.0, 4.0, 4.0, 4.0)] * 2
+
+
+def test_a_store_that_never_sold_gets_what_the_artefact_would_say() -> None:
+    """The median of the open ones, though it has been open for long; zero on a closed day."""
+    history = history_of(CHAIN)
+    opened = pl.DataFrame({"store_id": ["idle"], "opened_on": [THROUGH - timedelta(weeks=39)]})
+    (told,) = run(replace(history, stores=opened), recipe("seasonal_naive"))
+    idle = told.frame.filter(pl.col("store_id") == "idle")
+    assert idle["segment"].unique().to_list() == ["cold_start"]
+    assert idle["forecast"].null_count() == 4
+    one, two = pl.col("step") == 1, pl.col("step") == 2
+    shut = one & pl.col("store_id").is_in(["a", "idle"]) | two & (pl.col("store_id") == "a")
+    frame = told.frame.with_columns(closed=shut)
+    made = calibrated(frame, Conformal.learn(frame.head(0), history.rules), history.rules)
+    made = made.filter(pl.col("store_id") == "idle")
+    assert made["forecast"].to_list() == [0.0, 2.5, 2.0, 2.0]
+    assert made["q90"].to_list()[0] == 0.0
     assert set(made["origin"]) == {"filled"}
 
 

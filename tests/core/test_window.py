@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from storecast.core.calendar import CODES, CalendarRules, Event, Frequency, calendar_features
 from storecast.core.panel import History, Known, SeriesRules
-from storecast.core.window import Window, actuals, cut, cutoffs
+from storecast.core.window import Window, actuals, cut, cutoffs, unsold
 from storecast.errors import Code, ContractError, InputError
 
 D = dt.date
@@ -334,16 +334,20 @@ def test_actuals_are_what_the_complete_panel_says(history, back):
             for r in slow(history, f.last_day(newest), 1)[1]}  # fmt: skip
     made = actuals(history, window)
     forecast = set(window.future.rows["store_id"])
+    sold = {row["store_id"] for row in history.sales.drop_nulls("sales").iter_rows(named=True)
+            if f.ordinal(row["date"]) <= last}  # fmt: skip
     keys = []
     for row in made.iter_rows(named=True):
         n, i = row["period"], row["store_id"]
         keys.append((i, n))
         assert (row["date"], row["step"]) == (f.label(n), n - last)
         assert last < n <= min(last + 5, newest)
-        if i not in forecast:
+        if i in ends and n > ends[i]:
+            assert (row["sales"], row["open"]) == (0.0, False)
+        if i not in forecast or i not in sold:
             assert row["segment"] == "cold_start"
         elif i in ends and n > ends[i]:
-            assert (row["segment"], row["sales"], row["open"]) == ("closed_in_window", 0.0, False)
+            assert row["segment"] == "closed_in_window"
         else:
             assert row["segment"] == "headline"
         if (i, n) in by_key:
@@ -410,6 +414,23 @@ def test_a_store_known_closed_stays_for_training_and_is_not_forecast():
     found = actuals(history, before).filter(pl.col("store_id") == "a")
     assert found["segment"].to_list() == ["headline", *["closed_in_window"] * 2]
     assert found["sales"].to_list() == [0, 0, 0]
+
+
+def test_a_store_that_is_open_and_never_sold_is_a_cold_start_however_long():
+    stores = pl.DataFrame({
+        "store_id": ["long", "new", "shut", "zero"], "opened_on": [D(2019, 1, 1)] * 4,
+        "closed_on": [None, None, D(2020, 3, 1), None],
+    })  # fmt: skip
+    history = daily(
+        store_id=["a", "zero", "new"], date=[D(2020, 1, 1), D(2020, 1, 1), D(2020, 3, 11)],
+        sales=[1.0, 0.0, 5.0], stores=stores,
+    )  # fmt: skip
+    window = cut(history, D(2020, 3, 10), 3)
+    assert unsold(history, window) == ["long", "new"]
+    found = actuals(history, window)
+    cold = found.filter(pl.col("segment") == "cold_start")
+    assert set(cold["store_id"]) == {"long", "new"}
+    assert set(found.filter(pl.col("segment") == "headline")["store_id"]) == {"a", "zero"}
 
 
 def test_a_store_without_a_row_in_stores_is_kept_with_null_attributes():

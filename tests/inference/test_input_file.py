@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -78,11 +78,24 @@ def test_the_cutoff_is_of_the_last_period_with_sales_or_as_of(twice: Twice, tmp_
     file = csv(sales(project), tmp_path)
     assert forecast(project, input=file).cutoff == THROUGH
     assert forecast(project, input=file, as_of=THROUGH + timedelta(days=9)).cutoff == THROUGH
+    assert forecast(project, input=file, as_of=date.max).cutoff == THROUGH
     earlier = THROUGH - timedelta(days=9)
     assert forecast(project, input=file, as_of=earlier).cutoff == earlier
     with pytest.raises(InputError) as refused:
         forecast(project, input=file, as_of=THROUGH - timedelta(days=900))
     assert refused.value.code is Code.CUTOFF_INVALID
+
+
+def test_sales_of_the_future_need_as_of(twice: Twice, tmp_path: Path) -> None:
+    project = twice()
+    rows = sales(project)
+    day = datetime.now(UTC).date() + timedelta(days=2)
+    late = rows.tail(1).with_columns(date=pl.lit(day))
+    file = csv(pl.concat([rows, late]), tmp_path)
+    with pytest.raises(InputError, match=f"row {rows.height + 1}: sales are dated after tomorrow"):
+        forecast(project, input=file)
+    assert runs.newest(project, "forecast") is None
+    assert forecast(project, input=file, as_of=THROUGH).cutoff == THROUGH
 
 
 HEAD = "store_id,date,sales\n"
@@ -92,6 +105,8 @@ BAD = {
     "date": (HEAD + "001,2021-01-04,1\n001,05/01/2021,1\n", "row 2"),
     "twice": (HEAD + "001,2021-01-04,1\n001,2021-01-04,1\n", "row 2"),
     "no id": (HEAD + "001,2021-01-04,1\n,2021-01-05,1\n", "row 2"),
+    "mistyped year": (HEAD + "001,2021-01-04,1\n001,2204-01-05,1\n", "row 2"),
+    "too large": (HEAD + "001,2021-01-04,1e15\n", "row 1"),
     "infinite": (HEAD + "001,2021-01-04,inf\n", "row 1"),
     "no column": ("store_id,date\n001,2021-01-04\n", "INPUT_COLUMN_MISSING"),
     "misspelt": ("store_id,date,sales,citty\n001,2021-01-04,1,x\n", "'city'"),

@@ -80,19 +80,26 @@ def ascending(keys: pl.DataFrame) -> bool:
 
 
 def history(
-    rows: pl.DataFrame, rules: SeriesRules, cutoff: date | None, packed: History | None = None
+    rows: pl.DataFrame,
+    rules: SeriesRules,
+    cutoff: date | None,
+    packed: History | None = None,
+    *,
+    sold_needed: bool = True,
 ) -> History:
     """The history that checked flat rows tell, complete through ``cutoff``.
 
     A store without a sale by the cutoff and without an opening date counts as opened in the
-    cutoff's period. Of columns that the rows do not have, ``packed`` tells the stores and periods
-    that it knows; a closing that later sales contradict is not one.
+    cutoff's period, unless it was closed by the cutoff. Of columns that the rows do not have,
+    ``packed`` tells the stores and periods that it knows; a closing that later sales contradict
+    is not one.
 
     Args:
         rows: at least one; optional columns may be absent.
         rules: what a series is.
         cutoff: last day of the newest period to use; None: of the last period with sales.
         packed: what the artefact was packed with; None: what is absent is null.
+        sold_needed: whether rows without any sale by a given cutoff are refused.
 
     Raises:
         InputError: CUTOFF_INVALID where no row has sales by the cutoff, or the rows end before it.
@@ -100,7 +107,7 @@ def history(
     if not ascending(rows):
         rows = rows.sort("store_id", "date")
     sold = rows.filter(pl.col("sales").is_not_null())
-    cutoff = _cutoff(rows, sold, rules, cutoff)
+    cutoff = _cutoff(rows, sold, rules, cutoff, sold_needed=sold_needed)
     sold = sold.filter(pl.col("date") <= cutoff_label(rules, cutoff))
     return History(
         sales=_sales(sold, rules, packed),
@@ -113,7 +120,12 @@ def history(
 
 
 def _cutoff(
-    rows: pl.DataFrame, sold: pl.DataFrame, rules: SeriesRules, cutoff: date | None
+    rows: pl.DataFrame,
+    sold: pl.DataFrame,
+    rules: SeriesRules,
+    cutoff: date | None,
+    *,
+    sold_needed: bool,
 ) -> date:
     frequency = rules.frequency
     if cutoff is None:
@@ -135,7 +147,7 @@ def _cutoff(
             expected=f"rows up to {last}",
             found=f"the last row is of {newest}",
         )
-    if sold.is_empty() or _day(sold["date"].min()) > last:
+    if sold_needed and (sold.is_empty() or _day(sold["date"].min()) > last):
         raise InputError(
             Code.CUTOFF_INVALID,
             "no row at or before the cutoff has sales",
@@ -223,7 +235,8 @@ def _stores(
     )
     stores = _completed(stores, [n for n in names if n not in given], cutoff, packed)
     newborn = rules.frequency.first_day(rules.frequency.complete(cutoff))
-    nothing = pl.col("opened_on").is_null() & pl.col("_sold").is_null()
+    shut = (pl.col("closed_on") <= cutoff).fill_null(value=False)
+    nothing = pl.col("opened_on").is_null() & pl.col("_sold").is_null() & ~shut
     return stores.select(
         "store_id",
         pl.when(nothing).then(pl.lit(newborn)).otherwise("opened_on").alias("opened_on"),

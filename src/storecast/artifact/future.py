@@ -27,14 +27,16 @@ class Noted:
         made: whether no future row came, so that the whole future was made here.
         filled: store to the number of its periods that had no row while others had.
         ignored: future rows that nothing was asked for: beyond the horizon, or of a store that
-            is closed.
+            is closed or opens after the cutoff.
         packed: columns that did not come and that the packed tables told instead.
+        alone: stores without sales that found no open store with sales to take after.
     """
 
     made: bool = True
     filled: Mapping[str, int] = field(default_factory=dict)
     ignored: int = 0
     packed: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -43,6 +45,7 @@ class Noted:
             "filled": dict(self.filled),
             "ignored": self.ignored,
             "packed": list(self.packed),
+            "alone": list(self.alone),
         }
 
 

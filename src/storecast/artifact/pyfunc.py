@@ -7,9 +7,10 @@ what MLflow stores is text, native weights and parquet.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from storecast.artifact.future import Noted
 from storecast.artifact.load import forecaster_of, opened
 from storecast.artifact.reading import as_polars
 from storecast.artifact.unified import UnifiedForecaster, output_schema
+from storecast.core.schema import DAYS
 from storecast.errors import Code, InputError, ModelError, StorecastError
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 ARTIFACT = "forecaster"
 EMPTY = "empty"
 NO_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
@@ -126,9 +129,17 @@ def _tell(noted: Noted) -> None:
         )
     if noted.ignored:
         log.warning(
-            "%s: %d future rows are beyond the horizon or of closed stores",
+            "%s: %d future rows are beyond the horizon, or of stores that are closed or open "
+            "after the cutoff",
             Code.FUTURE_ROWS_IGNORED.value,
             noted.ignored,
+        )
+    if noted.alone:
+        log.warning(
+            "%s: no open store with sales is there for %s%s to take after: zero is forecast",
+            Code.COLD_START_ALONE.value,
+            ", ".join(map(repr, noted.alone[:5])),
+            ", …" if len(noted.alone) > 5 else "",
         )
 
 
@@ -139,7 +150,7 @@ def _coded() -> Iterator[None]:
         yield
     except StorecastError:
         raise
-    except Exception as fault:
+    except (SystemExit, Exception) as fault:
         raise ModelError(
             Code.MODEL_FAILED, f"the forecaster failed: {type(fault).__name__}: {fault}"
         ) from fault
@@ -148,18 +159,21 @@ def _coded() -> Iterator[None]:
 def _day(value: Any) -> date | None:
     if value is None:
         return None
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
+    text = str(value)
     try:
-        return date.fromisoformat(str(value))
-    except ValueError as fault:
+        # of ISO's many forms this one alone: not 20241130, nor 2024-W48-6
+        day = date.fromisoformat(text) if _ISO.fullmatch(text) else None
+    except ValueError:
+        day = None
+    if day is None or not DAYS[0] <= day <= DAYS[1]:
         raise InputError(
             Code.CUTOFF_INVALID,
             "the parameter cutoff is not a date",
             where="params",
-            expected="YYYY-MM-DD",
+            expected=f"YYYY-MM-DD, from {DAYS[0]} to {DAYS[1]}",
             found=repr(value),
-        ) from fault
+        )
+    return day
 
 
 def _whole(value: Any) -> int | None:

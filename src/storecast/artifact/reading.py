@@ -21,6 +21,9 @@ from storecast.errors import Code, InputError
 if TYPE_CHECKING:
     from storecast.core.panel import SeriesRules
 
+_BITS = 1000
+"""Of a whole number that a float can still hold."""
+
 
 def as_polars(frame: Any, rules: SeriesRules) -> pl.DataFrame:
     """The flat columns of a pandas frame, typed and in order; columns of other names are left out.
@@ -68,16 +71,34 @@ def _plain(values: pd.Series[Any], name: str, expected: str) -> pd.Series[Any]:
 
 def _texts(values: pd.Series[Any], name: str) -> pl.Series:
     values = _plain(values, name, "text")
+    try:
+        return _as_texts(values, name)
+    except UnicodeEncodeError as fault:
+        row = next(n for n, value in enumerate(values) if not _encodable(value))
+        raise flat.invalid(
+            row, f"{name} is not a text: it has half a character", "a text", repr(values.iloc[row])
+        ) from fault
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_texts(values: pd.Series[Any], name: str) -> pl.Series:
     if values.dtype == object and pd.api.types.infer_dtype(values, skipna=False) == "string":
         return pl.Series(name, values.to_numpy(), dtype=pl.String)  # twice as fast as by Arrow
     if pd.api.types.infer_dtype(values, skipna=True) in ("string", "empty"):
         return pl.Series(name, pa.array(values, pa.large_string(), from_pandas=True))
-    return _each(values, name, str, pl.String, "text")
+    return pl.Series(name, _each(values, name, str, "text"), dtype=pl.String)
 
 
 def _each(
-    values: pd.Series[Any], name: str, kind: type | tuple[type, ...], dtype: Any, expected: str
-) -> pl.Series:
+    values: pd.Series[Any], name: str, kind: type | tuple[type, ...], expected: str
+) -> list[Any]:
     nulls = values.isna().to_numpy()
     plain = [None if null else v for v, null in zip(values, nulls, strict=True)]
     for row, value in enumerate(plain):
@@ -85,7 +106,7 @@ def _each(
             raise flat.invalid(row, f"{name} is not a {expected}", f"a {expected}", repr(value))
         if getattr(value, "tzinfo", None) is not None:
             raise flat.invalid(row, f"{name} has a time zone", "a date without one", str(value))
-    return pl.Series(name, plain, dtype=dtype)
+    return plain
 
 
 def _days(values: pd.Series[Any], name: str) -> pl.Series:
@@ -97,7 +118,11 @@ def _days(values: pd.Series[Any], name: str) -> pl.Series:
     if values.dtype.kind == "M":
         stamps = pl.Series(name, values.to_numpy().astype("datetime64[us]"))
     else:
-        stamps = _each(values, name, (date, datetime), pl.Datetime("us"), "date")
+        days_and_stamps = _each(values, name, (date, datetime), "date")
+        plain = [
+            datetime(v.year, v.month, v.day) if type(v) is date else v for v in days_and_stamps
+        ]
+        stamps = pl.Series(name, plain, dtype=pl.Datetime("us"))
     days = stamps.cast(pl.Date)
     timed = (stamps != days.cast(pl.Datetime("us"))).fill_null(value=False).arg_true()
     if len(timed):
@@ -114,6 +139,9 @@ def _numbers(values: pd.Series[Any], name: str) -> pl.Series:
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not null and not number:
                 raise flat.invalid(row, f"{name} is not a number", "a number", repr(value))
+            if number and isinstance(value, int) and value.bit_length() > _BITS:
+                found = f"a number of {value.bit_length()} bits"
+                raise flat.invalid(row, f"{name} is too large", f"at most {_BITS} bits", found)
     numbers = values.to_numpy(dtype="float64", na_value=np.nan)
     return pl.Series(name, numbers, nan_to_null=True)
 

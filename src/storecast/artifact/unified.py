@@ -11,12 +11,15 @@ import polars as pl
 
 from storecast.artifact import flat
 from storecast.artifact.checking import checked as checked_rows
+from storecast.artifact.checking import not_ahead
 from storecast.artifact.future import Noted, completed
 from storecast.core.panel import History, SeriesRules
 from storecast.core.schema import quantile_column
-from storecast.core.window import Window, cut
+from storecast.core.window import Window, cut, unsold
 from storecast.errors import Code, InputError
 from storecast.models.base import (
+    KEY,
+    POINTS,
     Forecaster,
     Recipe,
     checked,
@@ -95,8 +98,9 @@ class UnifiedForecaster:
         """Forecast every open store of ``history`` for the periods after ``cutoff``.
 
         A store that never had a sale gets the cold-start forecast: at each step, in each column,
-        the median over the open stores that had one. A store known to be closed gets none, and
-        a day known to be closed is exactly 0.
+        the median over the open stores that had one; where there is none, over those of the
+        packed history, as far as it reaches; else 0. A store known to be closed gets none, and a
+        day known to be closed is exactly 0.
 
         Args:
             history: None: the packed one.
@@ -111,7 +115,7 @@ class UnifiedForecaster:
             ModelError: MODEL_FAILED, MODEL_OUTPUT_INVALID.
         """
         told, window = self._cut(self.tail if history is None else history, cutoff, horizon)
-        return self._predicted(told, window)
+        return self._predicted(told, window)[0]
 
     def answer(
         self, rows: pl.DataFrame, cutoff: date | None = None, horizon: int | None = None
@@ -133,13 +137,19 @@ class UnifiedForecaster:
             InputError: INPUT_INVALID with the row and the value, HORIZON_TOO_LONG, CUTOFF_INVALID.
             ModelError: MODEL_FAILED, MODEL_OUTPUT_INVALID.
         """
-        horizon = self._horizon(horizon)
+        horizon, noted = self._horizon(horizon), Noted()
         if rows.is_empty():
-            return self.forecast(cutoff=cutoff, horizon=horizon), Noted()
-        rows = checked_rows(rows, self.rules, self.stores)
-        told, window = self._cut(flat.history(rows, self.rules, cutoff, self.tail), cutoff, horizon)
-        window, noted = completed(window, rows, self.tail)
-        return self._predicted(told, window), noted
+            told, window = self._cut(self.tail, cutoff, horizon)
+        else:
+            rows = checked_rows(rows, self.rules, self.stores)
+            if cutoff is None:
+                not_ahead(rows, self.rules)
+            known = rows["store_id"].unique().is_in(self.stores).any()
+            history = flat.history(rows, self.rules, cutoff, self.tail, sold_needed=known)
+            told, window = self._cut(history, cutoff, horizon)
+            window, noted = completed(window, rows, self.tail)
+        made, alone = self._predicted(told, window)
+        return made, replace(noted, alone=alone)
 
     def _cut(
         self, told: History, cutoff: date | None, horizon: int | None
@@ -158,8 +168,32 @@ class UnifiedForecaster:
             )
         return told, cut(told, cutoff, self._horizon(horizon))
 
-    def _predicted(self, told: History, window: Window) -> pl.DataFrame:
-        return predicted(self.recipe, self.model, self.conformal, window, unsold(told, window))
+    def _predicted(self, told: History, window: Window) -> tuple[pl.DataFrame, tuple[str, ...]]:
+        """The forecast, and the stores that found nobody to take after."""
+        cold = unsold(told, window)
+        alone = bool(cold) and window.future.rows["store_id"].is_in(cold).all()
+        others = self._packed_others(window) if alone else None
+        if others is None and told.sales.is_empty():
+            raise InputError(
+                Code.CUTOFF_INVALID,
+                "no row at or before the cutoff has sales, and the packed history, after whose "
+                "stores the others could take, ends before it",
+                where="cutoff",
+                expected=f"rows with sales, or a cutoff up to {self.tail.through}",
+                found=str(window.cutoff),
+            )
+        made = predicted(self.recipe, self.model, self.conformal, window, cold, others)
+        return made, tuple(cold) if alone and others is None else ()
+
+    def _packed_others(self, window: Window) -> pl.DataFrame | None:
+        """The forecasts of the packed stores, closed days left out; None where there are none."""
+        try:
+            told, there = self._cut(self.tail, window.cutoff, window.horizon)
+        except InputError:  # the packed history does not reach the cutoff
+            return None
+        made = predicted(self.recipe, self.model, self.conformal, there, unsold(told, there))
+        made = made.filter(pl.col("basis") == "model")
+        return None if made.is_empty() else made
 
     def _horizon(self, horizon: int | None) -> int:
         if horizon is None:
@@ -190,6 +224,7 @@ def predicted(
     conformal: Conformal | None,
     window: Window,
     cold: Sequence[str] = (),
+    others: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The whole road from a window to finished rows.
 
@@ -199,7 +234,23 @@ def predicted(
         conformal: the calibration of a model without quantiles of its own.
         window: what is known, and what is to be forecast.
         cold: stores that get the cold-start forecast.
+        others: forecasts for them to take after; None: those of the window's other open stores.
     """
+    future, rules = window.future, window.past.rules
+    if cold and future.rows["store_id"].is_in(cold).all():
+        numbers = [*POINTS, *quantile_columns(rules)]  # there is nothing to ask a model of
+        frame = future.rows.select(*KEY, *(pl.lit(0.0).alias(n) for n in numbers))
+    else:
+        frame = _modelled(recipe, model, conformal, window)
+    frame = finish(_with_cold_start(frame, window, cold, others), future, rules)
+    frame = frame.with_columns(pl.lit(window.cutoff).alias("cutoff"))
+    return frame.select(pl.col(n).cast(t) for n, t in output_schema(rules).items())
+
+
+def _modelled(
+    recipe: Recipe, model: Forecaster | None, conformal: Conformal | None, window: Window
+) -> pl.DataFrame:
+    """What the model says of every store, with quantiles."""
     past, future, rules = window.past, window.future, window.past.rules
     if model is None:
         model = create(recipe)
@@ -208,21 +259,12 @@ def predicted(
     if not set(quantile_columns(rules)) <= set(frame.columns):
         calibration = conformal or Conformal(tuple(rules.quantiles), rules.point)
         frame = calibration.apply(frame, store_scales(past))
-    frame = finish(_with_cold_start(frame, window, cold), future, rules)
-    frame = frame.with_columns(pl.lit(window.cutoff).alias("cutoff"))
-    return frame.select(pl.col(n).cast(t) for n, t in output_schema(rules).items())
+    return frame
 
 
-def unsold(history: History, window: Window) -> list[str]:
-    """Stores of the window that never had a sale and are not silent for long either."""
-    rules = window.past.rules
-    last = rules.frequency.label(rules.frequency.complete(window.cutoff))
-    sold = history.sales.filter(pl.col("date") <= last).get_column("store_id").unique()
-    stores = window.past.stores.filter(~pl.col("dormant"))
-    return stores.join(sold.to_frame(), on="store_id", how="anti")["store_id"].to_list()
-
-
-def _with_cold_start(frame: pl.DataFrame, window: Window, cold: Sequence[str]) -> pl.DataFrame:
+def _with_cold_start(
+    frame: pl.DataFrame, window: Window, cold: Sequence[str], others: pl.DataFrame | None
+) -> pl.DataFrame:
     """Replace the rows of the stores in ``cold``, and add ``basis``."""
     rules = window.past.rules
     warm = ~frame.get_column("store_id").is_in(list(cold))
@@ -235,14 +277,15 @@ def _with_cold_start(frame: pl.DataFrame, window: Window, cold: Sequence[str]) -
         .otherwise(pl.lit("cold_start"))
         .alias("basis")
     )
-    others = frame.filter(warm & ~closed)
-    if warm.all() or others.is_empty():
+    if warm.all():
         return frame
+    if others is None:
+        others = frame.filter(warm & ~closed)
     numbers = ["forecast", "forecast_mean", *quantile_columns(rules)]
     rule = others.group_by("step").agg(pl.col(numbers).median())
     looked_up = frame.select("step").join(rule, on="step", how="left", maintain_order="left")
     return frame.with_columns(
-        # on a day on which all the others are closed, there is nothing to take after
+        # on a day on which nobody else is open, there is nothing to take after
         pl.when(pl.lit(warm)).then(pl.col(n)).otherwise(looked_up[n].fill_null(0.0)).alias(n)
         for n in numbers
     )

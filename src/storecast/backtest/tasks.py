@@ -37,6 +37,7 @@ from storecast.models.base import (
     checked,
     create,
     finish,
+    is_foreign,
     quantile_columns,
 )
 from storecast.models.calibration import Conformal, store_scales
@@ -130,7 +131,11 @@ def backtest(
         ]
         try:
             for task, done in compute.run_tasks(
-                run_task, tasks, cost=lambda task: cost_of(task.recipe), lost=_lost
+                run_task,
+                tasks,
+                cost=lambda task: cost_of(task.recipe),
+                lost=_lost,
+                apart=any(is_foreign(recipe) for recipe in (*recipes, baseline)),
             ):
                 if done.failure is not None:
                     _log.info("%s at %s: %s", task.recipe.name, task.cutoff, done.failure)
@@ -346,8 +351,13 @@ def _beside(actual: pl.DataFrame, window: Window, forecast: pl.DataFrame) -> pl.
         metrics.scale(past.rows, rules.season).select("store_id", "scale", "scale_sq"),
         past.stores.select("store_id", *rules.segments),
     ]
+    cold = actual.filter(pl.col("segment") == COLD_START).select("store_id")
     frame = actual.join(
-        forecast.drop("step"), on=["store_id", "date"], how="left", maintain_order="left"
+        # as the artefact has it: the model is not heard on a store that never sold
+        forecast.drop("step").join(cold, on="store_id", how="anti", maintain_order="left"),
+        on=["store_id", "date"],
+        how="left",
+        maintain_order="left",
     )
     for further in told:
         keys = [name for name in ("store_id", "date") if name in further.columns]
@@ -388,8 +398,9 @@ def calibrated(
 
     A model's own quantiles are kept. Rows that the baseline filled are those of ``filling``, the
     baseline's calibrated frame of this cutoff (None: they have the model's intervals). A store
-    that was first seen after the cutoff cannot be forecast from its past: at each step it gets,
-    in each column, the median over the stores that were forecast (zero where there are none).
+    without a sale by the cutoff cannot be forecast from its past: at each step it gets, in each
+    column, the median over the open stores that were forecast (zero where there are none), and
+    zero on a closed day, as the artefact does.
     """
     quantiles = quantile_columns(rules)
     cold = frame.filter(pl.col("segment") == COLD_START)
@@ -403,9 +414,12 @@ def calibrated(
     if cold.is_empty():
         return seen
     numbers = [*POINTS, *quantiles]
-    usual = seen.group_by("step").agg(pl.col(numbers).median())
+    usual = seen.filter(~pl.col("closed")).group_by("step").agg(pl.col(numbers).median())
     cold = cold.drop(numbers, strict=False).join(usual, on="step", how="left")
-    filled = cold.with_columns(pl.col(numbers).fill_null(0.0), origin=pl.lit(FILLED))
+    filled = cold.with_columns(
+        pl.when("closed").then(0.0).otherwise(pl.col(numbers).fill_null(0.0)).name.keep(),
+        origin=pl.lit(FILLED),
+    )
     return pl.concat([seen, filled.select(seen.columns)]).sort("store_id", "period")
 
 

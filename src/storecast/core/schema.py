@@ -6,6 +6,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from typing import Final
 
 import pyarrow as pa
 
@@ -17,6 +19,8 @@ TEXT = pa.string()
 DAY = pa.date32()
 NUMBER = pa.float64()
 COUNT = pa.int64()
+DAYS: Final = (date(1900, 1, 1), date(2200, 12, 31))
+"""The first and the last day that a date may be: what lies outside is a slip of the pen."""
 
 
 @dataclass(frozen=True)

@@ -149,13 +149,15 @@ def actuals(history: History, window: Window) -> pl.DataFrame:
         store_id, date, period, step, sales (null is unknown), open, segment; sorted by store
         and period. ``headline`` is a store that was to be forecast, ``closed_in_window`` its
         periods after a closing that was not known at the cutoff (sales are zero, not open),
-        ``cold_start`` a store whose life began after the cutoff, from its start.
+        ``cold_start`` a store without a sale by the cutoff: one that was known to be open, and
+        one whose life began after the cutoff, from its start.
     """
     rules, frequency = history.rules, history.rules.frequency
     last = frequency.complete(window.cutoff)
     end = min(last + window.horizon, frequency.complete(history.through))
     truth = lives(history, frequency.complete(history.through))
     forecast = window.future.rows.select(pl.col("store_id").unique())
+    cold = unsold(history, window)
     stores = (
         truth.join(forecast.with_columns(_seen=True), on="store_id", how="full", coalesce=True)
         .filter(pl.col("_seen") | pl.col("start").is_between(last + 1, end))
@@ -172,14 +174,28 @@ def actuals(history: History, window: Window) -> pl.DataFrame:
     sales[after] = 0.0
     known = {c: grid.known(history, c, end, None) for c in rules.closed_when}
     is_open = ~forced_closed(rules, known, grid.height) & ~after
-    seen = stores["_seen"].to_numpy()[grid.codes]
-    segment = np.where(seen, np.where(after, "closed_in_window", "headline"), "cold_start")
+    warm = (stores["_seen"] & ~stores["store_id"].is_in(cold)).to_numpy()[grid.codes]
+    segment = np.where(warm, np.where(after, "closed_in_window", "headline"), "cold_start")
     return grid.frame(rules).with_columns(
         step=(pl.col("period") - last).cast(skeleton.STEP),
         sales=pl.Series(sales, nan_to_null=True),
         open=pl.Series(is_open),
         segment=pl.Series(segment, dtype=pl.String),
     )
+
+
+def unsold(history: History, window: Window) -> list[str]:
+    """Stores to forecast of which no sale is known by the cutoff, not even one of zero; sorted."""
+    rules = window.past.rules
+    last = rules.frequency.label(rules.frequency.complete(window.cutoff))
+    sold = (
+        history.sales.lazy()
+        .filter((pl.col("date") <= last) & pl.col("sales").is_not_null())
+        .select(pl.col("store_id").unique())
+        .collect()
+    )
+    stores = window.future.rows.select(pl.col("store_id").unique())
+    return stores.join(sold, on="store_id", how="anti")["store_id"].sort().to_list()
 
 
 def cutoffs(

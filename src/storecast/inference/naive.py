@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from storecast.artifact.unified import predicted, unsold
+from storecast.artifact.unified import predicted
 from storecast.core.panel import History
-from storecast.core.window import Window, cut
+from storecast.core.window import Window, cut, unsold
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe
 from storecast.models.calibration import Conformal, store_scales

@@ -13,7 +13,9 @@ import polars as pl
 
 from storecast import registry, runs
 from storecast.artifact import flat
+from storecast.artifact.checking import not_ahead
 from storecast.artifact.future import completed
+from storecast.core.schema import DAYS
 from storecast.core.window import Window, cut
 from storecast.errors import Code, InputError, StorecastError
 from storecast.history import load_history
@@ -242,6 +244,8 @@ def _from_file(run: Run, project: Project, file: Path, as_of: date | None) -> _T
     """As the file tells it; of what it does not have, the tables tell what they know."""
     rules = project.config.rules()
     given = read(file, rules)
+    if as_of is None:
+        not_ahead(given, rules)
     tables = _history(run, project) if runs.newest(project, "ingest") is not None else None
     history = flat.history(given, rules, _cutoff_of(given, rules, as_of), tables)
     window = cut(history, history.through, project.config.forecast.horizon)
@@ -282,6 +286,7 @@ def _cutoff_of(given: pl.DataFrame, rules: SeriesRules, as_of: date | None) -> d
     last = given.filter(pl.col("sales").is_not_null())["date"].max()
     if as_of is None or not isinstance(last, date):
         return None
+    as_of = min(as_of, DAYS[1])  # there is no day after the last that a date can be
     return frequency.last_day(min(frequency.complete(as_of), frequency.ordinal(last)))
 
 
