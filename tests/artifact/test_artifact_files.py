@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storecast.artifact.load import check, load, recipe_of
-from storecast.artifact.save import MANIFEST, save
+from storecast.artifact.save import HOLIDAYS, MANIFEST, save, seal
 from storecast.artifact.unified import UnifiedForecaster
+from storecast.core import calendar
+from storecast.core.free_days import FreeDays
+from storecast.core.window import cut
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe
 from storecast.models.ensemble import with_members
@@ -132,6 +136,34 @@ def test_a_newer_format_is_refused_by_its_number(folder: Path) -> None:
     assert refused.value.code is Code.ARTIFACT_FORMAT_UNKNOWN
     assert refused.value.found is not None
     assert "format 2" in refused.value.found
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_holidays_of_the_training_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Whatever the package that is installed later says; an older artefact asks the package."""
+    forecaster = fitted("lightgbm")
+    before = cut(forecaster.tail, CUTOFF, 14).future.rows
+    save(forecaster, tmp_path / "a")
+    if not there:
+        (tmp_path / "a" / HOLIDAYS).unlink()
+        seal(tmp_path / "a", json.loads((tmp_path / "a" / MANIFEST).read_bytes()))
+    assert cut(load(tmp_path / "a").tail, CUTOFF, 14).future.rows.equals(before)
+
+    def every_day(*asked: Any) -> tuple[tuple[date, str], ...]:
+        (year,) = asked[3]
+        return tuple((date(year, 1, 1) + timedelta(days=i), "free") for i in range(365))
+
+    monkeypatch.setattr(calendar, "_holidays", every_day)
+    after = cut(load(tmp_path / "a").tail, CUTOFF, 14).future.rows
+    assert after.equals(before) is there
+
+
+def test_the_packed_holidays_reach_some_years_ahead(folder: Path) -> None:
+    packed = FreeDays.from_json((folder / HOLIDAYS).read_text("utf-8"))
+    assert packed.years == (FIRST.year, CUTOFF.year + 5)
+    assert date(2026, 9, 7) in (packed.of(None, 2026) or ())
 
 
 def test_a_model_without_state_is_refused_by_name(tmp_path: Path) -> None:

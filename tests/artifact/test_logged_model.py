@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from storecast.artifact.kinds import KINDS, check_kind
-from storecast.artifact.load import check_logged, load, opened
+from storecast.artifact.load import load, opened
+from storecast.artifact.logged import check_logged, checked_copy
 from storecast.artifact.save import MANIFEST, save, seal
 from storecast.artifact.unified import UnifiedForecaster
 from storecast.errors import Code, ModelError
@@ -94,6 +95,7 @@ DATA = [
     "artifacts/forecaster/history/covariates.parquet",
     "artifacts/forecaster/history/sales.parquet",
     "artifacts/forecaster/history/stores.parquet",
+    "artifacts/forecaster/holidays.json",
     "artifacts/forecaster/manifest.json",
     "artifacts/forecaster/meta.json",
     "artifacts/forecaster/model/lightgbm.json",
@@ -161,6 +163,132 @@ def test_a_changed_loader_is_found_before_it_runs(model: Path, logged: tuple[Pat
     with (model / "loader.py").open("a") as stream:
         stream.write("import os\n")
     with pytest.raises(ModelError, match=r"loader\.py") as refused:
+        check_logged(model)
+    assert refused.value.code is Code.ARTIFACT_TAMPERED
+
+
+# -------------------------------------------------------------- which code MLflow would run
+
+
+def test_what_was_logged_is_copied_and_loads(model: Path, logged: tuple[Path, str]) -> None:
+    with checked_copy(model, logged[1]) as copy:
+        inner = read(copy).unwrap_python_model()
+        required = [
+            place.joinpath("requirements.txt").read_text("utf-8") for place in (copy, model)
+        ]
+        assert required[0].split() == required[1].split()
+    assert not copy.exists()
+    assert inner.digest == logged[1]
+
+
+def test_what_mlflow_and_python_leave_in_the_folder_is_known(model: Path) -> None:
+    (model / "registered_model_meta").write_text("model_name: x", "utf-8")
+    (model / "metadata").mkdir()
+    for name in ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt"):
+        shutil.copy(model / name, model / "metadata" / name)
+    read(model)  # Python compiles the loader, in a folder beside it
+    check_logged(model)
+
+
+def retold(model: Path, told: dict[str, Any], flavour: dict[str, Any]) -> None:
+    """Write MLmodel anew: keys of its top, and of its flavour; None takes one away."""
+    import yaml
+
+    plain = yaml.safe_load((model / "MLmodel").read_text("utf-8"))
+    for place, changes in ((plain, told), (plain["flavors"]["python_function"], flavour)):
+        place |= changes
+        for key in [key for key, value in changes.items() if value is None]:
+            place.pop(key)
+    (model / "MLmodel").write_text(yaml.safe_dump(plain), "utf-8")
+
+
+ELSEWHERE = {"forecaster": {"path": "artifacts/other", "uri": "x"}}
+FOREIGN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "other code": ({}, {"model_code_path": "evil.py"}),
+    "a pickle": (
+        {},
+        {
+            "model_code_path": None,
+            "loader_module": "mlflow.pyfunc.model",
+            "python_model": "python_model.pkl",
+        },
+    ),
+    "a pickle, and the loader": ({}, {"python_model": "python_model.pkl"}),
+    "another module": ({}, {"loader_module": "evil"}),
+    "a path of code": ({}, {"code": "code"}),
+    "other data": ({}, {"data": "data"}),
+    "another function": ({}, {"predict_fn": "evil"}),
+    "a stream": ({}, {"streamable": True}),
+    "another folder": ({}, {"artifacts": ELSEWHERE}),
+    "another digest": ({}, {"config": {"digest": "0" * 64}}),
+    "no digest": ({}, {"config": None}),
+    "another flavour": ({"flavors": {"sklearn": {}, "python_function": {}}}, {}),
+    "no flavour": ({"flavors": {}}, {}),
+    "an example": ({"saved_input_example_info": {"artifact_path": "x.json"}}, {}),
+    "another signature": ({"signature": {"inputs": "[]", "outputs": "[]"}}, {}),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_mlmodel_that_says_anything_else_is_refused(model: Path, name: str) -> None:
+    told, flavour = FOREIGN[name]
+    if "flavors" in told:
+        import yaml
+
+        (model / "MLmodel").write_text(yaml.safe_dump(told), "utf-8")
+    else:
+        retold(model, told, flavour)
+    with pytest.raises(ModelError) as refused, checked_copy(model):
+        pass
+    assert refused.value.code is Code.ARTIFACT_TAMPERED
+    assert "MLmodel" in str(refused.value)
+    assert str(refused.value.found).split(":")[0] in {*told, *flavour}
+
+
+@pytest.mark.parametrize("broken", ["", "[]", "a: b: c", "flavors: 1", "\x80"])
+def test_mlmodel_that_is_none_is_refused(model: Path, broken: str) -> None:
+    (model / "MLmodel").write_bytes(broken.encode("latin-1"))
+    with pytest.raises(ModelError, match="MLmodel") as refused:
+        check_logged(model)
+    assert refused.value.code is Code.ARTIFACT_TAMPERED
+
+
+@pytest.mark.parametrize("name", ["evil.py", "code/evil.py", "artifacts/evil", "metadata/evil.py"])
+def test_a_file_that_nobody_put_there_is_refused(model: Path, name: str) -> None:
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_bytes(b"x")
+    with pytest.raises(ModelError, match="not the file") as refused:
+        check_logged(model)
+    assert refused.value.code is Code.ARTIFACT_TAMPERED
+    assert str(refused.value.where).endswith(name if name != "code/evil.py" else "code")
+
+
+def test_compiled_code_beside_the_loader_is_never_run(model: Path, tmp_path: Path) -> None:
+    """Python takes it in place of the text, and asks nothing where it says so."""
+    import importlib.util
+    import py_compile
+
+    source = tmp_path / "evil.py"
+    source.write_text("raise SystemExit('foreign code')", "utf-8")
+    py_compile.compile(
+        str(source),
+        importlib.util.cache_from_source(str(model / "loader.py")),
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+    with pytest.raises(SystemExit, match="foreign code"):
+        read(model)
+    with checked_copy(model) as copy:
+        read(copy)
+
+
+@pytest.mark.parametrize("kind", ["link", "empty"])
+def test_a_folder_that_was_not_packed_is_refused(model: Path, tmp_path: Path, kind: str) -> None:
+    added = model / "artifacts" / "forecaster" / "model" / "more"
+    if kind == "link":
+        added.symlink_to(tmp_path, target_is_directory=True)
+    else:
+        added.mkdir()
+    with pytest.raises(ModelError, match="model/more") as refused:
         check_logged(model)
     assert refused.value.code is Code.ARTIFACT_TAMPERED
 

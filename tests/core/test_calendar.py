@@ -4,6 +4,7 @@ import calendar as standard
 import datetime as dt
 import subprocess
 import sys
+from dataclasses import replace
 
 import holidays
 import polars as pl
@@ -18,9 +19,11 @@ from storecast.core.calendar import (
     Frequency,
     calendar_features,
     feature_names,
+    free_days,
     holiday_names,
     known_subdivision,
 )
+from storecast.core.free_days import FreeDays
 from storecast.errors import Code, ConfigurationError
 
 D = dt.date
@@ -193,3 +196,58 @@ def test_a_subdivision_is_known_or_none() -> None:
     rules = CalendarRules("BR")
     assert [known_subdivision(rules, n) for n in ("SP", "ZZ", "", None)] == ["SP", None, None, None]
     assert known_subdivision(CalendarRules(), "SP") is None
+
+
+# ------------------------------------------------------------- holidays kept with a model
+
+KEPT = {
+    "the country's own": (CalendarRules("BR"), [None]),
+    "of one subdivision": (CalendarRules("BR", "São Paulo"), [None]),
+    "of each store": (
+        CalendarRules("BR", subdivision_attribute="state"),
+        [None, "SP", "São Paulo", "RJ"],
+    ),
+    "observed in the year before": (CalendarRules("US", "IA", categories=("public",)), [None]),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_kept_holidays_give_the_same_features(name):
+    rules, subdivisions = KEPT[name]
+    days = Frequency("D")
+    span = days.ordinal(D(2021, 1, 1)), days.ordinal(D(2024, 12, 31))
+    kept = FreeDays.from_json(free_days(rules, 2021, 2023).to_json())
+    assert kept == free_days(rules, 2021, 2023)
+    for subdivision in subdivisions:
+        assert known_subdivision(replace(rules, kept=kept), subdivision) == subdivision
+        made = calendar_features(replace(rules, kept=kept), days, *span, subdivision)
+        assert made.equals(calendar_features(rules, days, *span, subdivision))
+        assert made["holiday_days"].sum() > 20
+
+
+def test_the_package_is_asked_beyond_the_kept_years_alone():
+    rules, days = CalendarRules("BR", categories=("public",)), Frequency("D")
+    kept = free_days(rules, 2023, 2024)
+    changed = FreeDays(kept.years, {"": {2023: (D(2023, 3, 3),), 2024: ()}}, {})
+    first, last = D(2022, 12, 25), D(2025, 1, 1)
+    made = calendar_features(
+        replace(rules, kept=changed), days, days.ordinal(first), days.ordinal(last)
+    )
+    found = made.filter(pl.col("holiday_days") > 0)["period"]
+    assert days.labels(found).to_list() == [first, D(2023, 3, 3), last]
+
+
+def test_a_subdivision_that_was_unknown_stays_unknown():
+    rules = CalendarRules("BR", subdivision_attribute="state")
+    kept = free_days(rules, 2024, 2024)
+    without = FreeDays(kept.years, {k: v for k, v in kept.days.items() if k != "SP"}, {})
+    assert known_subdivision(replace(rules, kept=without), "SP") is None
+    assert known_subdivision(replace(rules, kept=without), "RJ") == "RJ"
+
+
+def test_rules_with_kept_holidays_need_no_package():
+    kept = free_days(CalendarRules("BR"), 2024, 2024)
+    assert CalendarRules("gone", kept=kept).country == "gone"
+    assert CalendarRules("BR", kept=kept) == CalendarRules("BR")
+    assert free_days(CalendarRules("BR", kept=kept), 1999, 2001) is kept
+    assert free_days(CalendarRules(), 2024, 2024) is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -13,9 +14,10 @@ from typing import Any
 import polars as pl
 
 from storecast.artifact.kinds import KINDS, check_kind
-from storecast.artifact.save import FORMAT, FRAMES, LOADER, MANIFEST, files_in
+from storecast.artifact.save import FORMAT, FRAMES, HOLIDAYS, MANIFEST, files_in
 from storecast.artifact.unified import UnifiedForecaster
 from storecast.core.features import FEATURE_VERSION, READABLE
+from storecast.core.free_days import FreeDays
 from storecast.core.panel import History, SeriesRules
 from storecast.errors import Code, ModelError
 from storecast.models.base import Recipe, create, restore
@@ -32,12 +34,14 @@ class Packed:
         folder: where it lies.
         digest: the SHA-256 of the manifest.
         manifest: as JSON has it.
+        written: the manifest's bytes.
         files: the bytes that were checked, by name; nothing is read a second time.
     """
 
     folder: Path
     digest: str
     manifest: Mapping[str, Any]
+    written: bytes
     files: Mapping[str, bytes]
 
 
@@ -80,7 +84,7 @@ def opened(folder: Path, digest: str | None = None) -> Packed:
             ARTIFACT_FORMAT_UNKNOWN where a newer storecast wrote it; ARTIFACT_FILE_REFUSED where
             a file is of a kind that is never read.
     """
-    written = _read(folder, MANIFEST)
+    written = read(folder, MANIFEST)
     found = hashlib.sha256(written).hexdigest()
     if digest and digest != found:
         raise ModelError(
@@ -93,44 +97,30 @@ def opened(folder: Path, digest: str | None = None) -> Packed:
         )
     manifest = _manifest(folder, written)
     packed: dict[str, str] = manifest["files"]
+    _only_their_folders(folder, packed)
     there = set(files_in(folder))
     files: dict[str, bytes] = {}
     for name in sorted(there | set(packed)):
         if name not in there:
-            raise _tampered(folder, name, "the file is missing")
+            raise tampered(folder, name, "the file is missing")
         if name not in packed:
-            raise _tampered(folder, name, "the file was added later")
+            raise tampered(folder, name, "the file was added later")
         if PurePosixPath(name).suffix not in KINDS:
             check_kind(name, b"")
-        files[name] = _read(folder, name)
+        files[name] = read(folder, name)
         if hashlib.sha256(files[name]).hexdigest() != packed[name]:
-            raise _tampered(folder, name, "its SHA-256 differs from the manifest's")
+            raise tampered(folder, name, "its SHA-256 differs from the manifest's")
         check_kind(name, files[name])
-    return Packed(folder, found, manifest, files)
-
-
-def check_logged(folder: Path, digest: str | None = None) -> Path:
-    """Check a whole logged model before MLflow runs its loader. Returns the artefact's folder.
-
-    Args:
-        folder: the logged model's, with MLmodel in it.
-        digest: as ``opened`` has it.
-
-    Raises:
-        ModelError: as ``opened``; ARTIFACT_TAMPERED where the loader is not the one logged.
-    """
-    packed = opened(folder / "artifacts" / "forecaster", digest)
-    wanted = packed.manifest.get("loader")
-    if wanted and hashlib.sha256(_read(folder, LOADER)).hexdigest() != wanted:
-        raise _tampered(folder, LOADER, "its SHA-256 differs from the manifest's")
-    return packed.folder
+    return Packed(folder, found, manifest, written, files)
 
 
 def forecaster_of(packed: Packed) -> UnifiedForecaster:
     """Build the forecaster. Raises as ``load``."""
     recipe = Recipe.from_json(_text(packed, "recipe.json"))
     _check_features(packed, recipe)
-    rules = SeriesRules.from_json(_text(packed, "rules.json"))
+    there = HOLIDAYS in packed.files  # older artefacts have none
+    kept = FreeDays.from_json(_text(packed, HOLIDAYS)) if there else None
+    rules = SeriesRules.from_json(_text(packed, "rules.json"), kept)
     meta = json.loads(_text(packed, "meta.json"))
     frames: dict[str, Any] = {name: _frame(packed, name) for name in FRAMES}
     stateless = create(recipe).stateless
@@ -170,14 +160,14 @@ def _manifest(folder: Path, written: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(written)
     except ValueError as fault:
-        raise _tampered(folder, MANIFEST, "it cannot be read as JSON") from fault
+        raise tampered(folder, MANIFEST, "it cannot be read as JSON") from fault
     whole = (
         isinstance(manifest, dict)
         and isinstance(manifest.get("format"), int)
         and isinstance(manifest.get("files"), dict)
     )
     if not whole:
-        raise _tampered(folder, MANIFEST, "it has no format number or no list of files")
+        raise tampered(folder, MANIFEST, "it has no format number or no list of files")
     if manifest["format"] != FORMAT:
         raise ModelError(
             Code.ARTIFACT_FORMAT_UNKNOWN,
@@ -190,19 +180,42 @@ def _manifest(folder: Path, written: bytes) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _read(folder: Path, name: str) -> bytes:
+def _only_their_folders(folder: Path, packed: Collection[str]) -> None:
+    """Raises where a directory is a link, or holds nothing that was packed."""
+    known = {above.as_posix() for name in packed for above in PurePosixPath(name).parents}
+    for above, names, _ in os.walk(folder):
+        for inner in (Path(above, name) for name in names):
+            name = inner.relative_to(folder).as_posix()
+            if inner.is_symlink():
+                raise tampered(folder, name, "it is a link to a directory")
+            if name not in known:
+                raise tampered(folder, name, "the directory was added later")
+
+
+def read(folder: Path, name: str) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        ModelError: ARTIFACT_TAMPERED where it cannot be read.
+    """
     try:
         return (folder / name).read_bytes()
     except OSError as fault:
-        raise _tampered(folder, name, f"it cannot be read: {fault.strerror}") from fault
+        raise tampered(folder, name, f"it cannot be read: {fault.strerror}") from fault
 
 
-def _tampered(folder: Path, name: str, found: str) -> ModelError:
+def tampered(
+    folder: Path,
+    name: str,
+    found: str,
+    expected: str = "the file named in the manifest, byte for byte",
+) -> ModelError:
+    """ARTIFACT_TAMPERED, of one file."""
     return ModelError(
         Code.ARTIFACT_TAMPERED,
         f"{name} of the artefact is not the file that was packed",
         where=str(folder / name),
-        expected="the file named in the manifest, byte for byte",
+        expected=expected,
         found=found,
         next_step="restore the model version from a backup, or `storecast deploy` again",
     )
@@ -210,7 +223,7 @@ def _tampered(folder: Path, name: str, found: str) -> ModelError:
 
 def _text(packed: Packed, name: str) -> str:
     if name not in packed.files:
-        raise _tampered(packed.folder, name, "the file is missing")
+        raise tampered(packed.folder, name, "the file is missing")
     return packed.files[name].decode("utf-8")
 
 

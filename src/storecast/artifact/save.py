@@ -7,6 +7,7 @@
     storecast-….whl   the storecast that wrote it, for a machine that has none
     recipe.json       which model, with what parameters and features
     rules.json        what a series is: frequency, calendar, known covariates, closed days, …
+    holidays.json     those of the training's years and some after, where there is a country
     conformal.json    the quantile calibration, where one was learnt
     meta.json         cutoff, data fingerprint, the stores of the training
     model/            the model's own state: native weights and JSON, no pickle
@@ -28,12 +29,16 @@ from storecast.artifact import wheel
 from storecast.artifact.kinds import check_kind
 from storecast.artifact.requirements import requirements
 from storecast.artifact.unified import UnifiedForecaster
+from storecast.core.calendar import free_days
 from storecast.errors import Code, ModelError
 
 FORMAT: Final = 1
 """Raised with any change that this loader, or an older one, would read wrongly."""
 LOADER: Final = "loader.py"
 MANIFEST = "manifest.json"
+HOLIDAYS: Final = "holidays.json"
+YEARS_AHEAD: Final = 5
+"""Years after the cutoff's whose holidays are packed."""
 FRAMES = ("sales", "stores", "store_versions", "covariates", "covariates_by_date",
           "covariate_versions")  # fmt: skip
 
@@ -54,6 +59,8 @@ def save(forecaster: UnifiedForecaster, folder: Path, *, code: bool = True) -> s
         ModelError: MODEL_FAILED where the model has no state that plain files can hold;
             ARTIFACT_FILE_REFUSED where a file of its state is of a kind that is never read.
     """
+    from storecast.artifact.pyfunc import signature  # which needs this module to load
+
     content = _content(forecaster)
     packed = wheel.build() if code else None
     if packed is not None:
@@ -72,6 +79,7 @@ def save(forecaster: UnifiedForecaster, folder: Path, *, code: bool = True) -> s
             "features": forecaster.recipe.feature_version,
             "loader": hashlib.sha256(loader()).hexdigest(),
             "requirements": requirements(forecaster.recipe),
+            "signature": signature(forecaster.rules).to_dict(),
             "wheel": packed[0] if packed is not None else None,
         },
     )
@@ -95,6 +103,13 @@ def _content(forecaster: UnifiedForecaster) -> dict[str, bytes]:
         "rules.json": _text(forecaster.rules.to_json()),
         "meta.json": _text(json.dumps(meta, ensure_ascii=False, indent=1)),
     }
+    kept = free_days(
+        forecaster.rules.calendar,
+        forecaster.rules.training_from.year,
+        forecaster.cutoff.year + YEARS_AHEAD,
+    )
+    if kept is not None:
+        content[HOLIDAYS] = _text(kept.to_json())
     if forecaster.conformal is not None:
         content["conformal.json"] = _text(forecaster.conformal.to_json())
     content |= {f"model/{name}": told for name, told in _state(forecaster).items()}

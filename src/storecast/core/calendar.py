@@ -6,13 +6,14 @@ import datetime as dt
 import difflib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, overload
 
 import holidays
 import polars as pl
 
+from storecast.core.free_days import FreeDays
 from storecast.core.schema import normalised
 from storecast.errors import Code, ConfigurationError
 
@@ -167,6 +168,8 @@ class CalendarRules:
 
     ``subdivision`` is a code for all stores, ``subdivision_attribute`` the attribute that holds
     each store's own. ``categories`` None: public and, where the country has it, optional.
+    ``kept`` are the holidays that a model was trained with: they are used in place of those that
+    the installed package has, for the years that they cover.
 
     Raises:
         ConfigurationError: CONFIG_INVALID where the country, subdivision or a category is unknown.
@@ -177,9 +180,10 @@ class CalendarRules:
     subdivision_attribute: str | None = None
     categories: tuple[str, ...] | None = None
     events: tuple[Event, ...] = ()
+    kept: FreeDays | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.country is not None:
+        if self.country is not None and self.kept is None:
             _holidays(self.country, self.subdivision, self.categories, (2020,))
 
 
@@ -187,6 +191,8 @@ def known_subdivision(rules: CalendarRules, name: str | None) -> str | None:
     """The name where the country has such a subdivision, else None: its own holidays alone."""
     if rules.country is None or not name:
         return None
+    if rules.kept is not None:
+        return name if rules.kept.knows(name) else None
     try:
         _holidays(rules.country, name, rules.categories, (2020,))
     except ConfigurationError:
@@ -237,9 +243,9 @@ def calendar_features(
         "weekend_days": pl.col("day").dt.weekday() > 5,
     }
     if rules.country is not None:
-        free = holiday_names(rules, start, end + dt.timedelta(days=1), subdivision)
+        free = _free(rules, start, end + dt.timedelta(days=1), subdivision)
         eves = [day - dt.timedelta(days=1) for day in free]
-        is_free = pl.col("day").is_in(list(free) or [date.max])
+        is_free = pl.col("day").is_in(free or [date.max])
         counted["holiday_days"] = is_free
         counted["holiday_eve_days"] = pl.col("day").is_in(eves or [date.max]) & ~is_free
     for event in rules.events:
@@ -251,6 +257,45 @@ def calendar_features(
         .agg(pl.col(name).cast(pl.Float64).sum() for name in names)
         .sort("period")
     )
+
+
+def free_days(rules: CalendarRules, first: int, last: int) -> FreeDays | None:
+    """The holidays of the years ``first`` to ``last``, both inclusive, to be kept with a model.
+
+    Of every subdivision where each store has its own: a store that opens later may be in any.
+    None: the rules have no country. Those that the rules keep already are the answer.
+    """
+    if rules.country is None or rules.kept is not None:
+        return rules.kept
+    names: list[str] = [rules.subdivision or ""]
+    aliases: dict[str, str] = {}
+    if rules.subdivision_attribute is not None:
+        kind = getattr(holidays, rules.country)
+        names += ["", *kind.subdivisions]
+        aliases = dict(getattr(kind, "subdivisions_aliases", {}))
+    days = {
+        name: {year: _of_year(rules, name or None, year) for year in range(first, last + 1)}
+        for name in dict.fromkeys(names)
+    }
+    return FreeDays((first, last), days, aliases)
+
+
+def _of_year(rules: CalendarRules, subdivision: str | None, year: int) -> tuple[date, ...]:
+    """The holidays that the installed package has."""
+    assert rules.country is not None  # noqa: S101 - whoever calls has looked
+    told = _holidays(rules.country, subdivision, rules.categories, (year,))
+    return tuple(day for day, _ in told)
+
+
+def _free(rules: CalendarRules, first: date, last: date, subdivision: str | None) -> list[date]:
+    """Holidays from ``first`` to ``last``, both inclusive: those kept, else the package's."""
+    name = subdivision or rules.subdivision
+    found: list[date] = []
+    for year in range(first.year, last.year + 1):
+        days = None if rules.kept is None else rules.kept.of(name, year)
+        days = _of_year(rules, name, year) if days is None else days
+        found += [day for day in days if first <= day <= last]
+    return found
 
 
 def holiday_names(

@@ -22,6 +22,7 @@ from storecast.core.calendar import (
     feature_names,
     known_subdivision,
 )
+from storecast.core.free_days import FreeDays
 from storecast.errors import Code, ConfigurationError, InputError
 
 date = dt.date
@@ -119,8 +120,13 @@ class SeriesRules:
         return json.dumps(plain, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Rebuild from ``to_json``."""
+    def from_json(cls, text: str, kept: FreeDays | None = None) -> Self:
+        """Rebuild from ``to_json``.
+
+        Args:
+            text: of ``to_json``.
+            kept: the holidays of the training, where they were kept beside it.
+        """
         plain: dict[str, Any] = json.loads(text)
         calendar = plain.pop("calendar")
         categories = calendar.pop("categories")
@@ -138,6 +144,7 @@ class SeriesRules:
                 **calendar,
                 categories=None if categories is None else tuple(categories),
                 events=events,
+                kept=kept,
             ),
             **tuples,
             **plain,

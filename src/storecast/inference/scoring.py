@@ -47,7 +47,7 @@ def score(project: Project, version: ModelVersion, rows: pl.DataFrame, window: W
     import mlflow.artifacts
     import mlflow.pyfunc
 
-    from storecast.artifact.load import check_logged
+    from storecast.artifact.logged import checked_copy
     from storecast.artifact.pyfunc import NO_BAR, as_pandas
 
     os.environ.setdefault(NO_BAR, "false")
@@ -58,8 +58,9 @@ def score(project: Project, version: ModelVersion, rows: pl.DataFrame, window: W
         with Tracking.of(project).active():
             # by number: an alias could move between two questions
             place = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.number}")
-            check_logged(Path(place), version.tags.get("digest"))  # before its loader runs
-            model = mlflow.pyfunc.load_model(place)
+            # before anything of it runs
+            with checked_copy(Path(place), version.tags.get("digest")) as copy:
+                model = mlflow.pyfunc.load_model(str(copy))
         inner = model.unwrap_python_model()
         answer = pl.from_pandas(model.predict(as_pandas(rows), params=asked))
         return Scored(_accepted(answer, window), inner.forecaster.cutoff)
