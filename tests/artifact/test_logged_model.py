@@ -335,6 +335,83 @@ def test_an_array_of_objects_and_a_zip_with_a_pickle_are_refused() -> None:
         assert refused.value.code is Code.ARTIFACT_FILE_REFUSED
 
 
+def zipped(name: str, content: bytes, comment: bytes = b"") -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr(name, content)
+        archive.comment = comment
+    return held.getvalue()
+
+
+def an_array() -> bytes:
+    import numpy as np
+
+    held = io.BytesIO()
+    np.save(held, np.arange(3.0))
+    return held.getvalue()
+
+
+def tensors(gap: int = 0) -> bytes:
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [gap, gap + 4]}})
+    return len(header).to_bytes(8, "little") + header.encode() + bytes(gap + 4)
+
+
+BINARY, TEXT = pickle.dumps(FIRST, 4), pickle.dumps(FIRST, 0)
+UBJ = b"{i\x01aSi\x02bci\x01b[$d#i\x01\x00\x00\x00\x00i\x01c[TU\x05]}"
+SOUND = {
+    ".npy": an_array(),
+    ".safetensors": tensors(),
+    ".txt": b"tree\nversion=v4\n\nend of trees\n\n[a: 1]\nend of parameters\n",
+    ".ubj": UBJ,
+    ".skops": zipped("schema.json", b"{}"),
+    ".whl": zipped("a.py", b"import os\n"),
+}
+SPOILT = {
+    "an array, then a pickle": (".npy", an_array() + BINARY),
+    "tensors, then a pickle": (".safetensors", tensors() + BINARY),
+    "a gap before the tensors": (".safetensors", tensors(gap=9)),
+    "a header of another kind": (".safetensors", (2).to_bytes(8, "little") + b"[]"),
+    "tensors of another kind": (".safetensors", (7).to_bytes(8, "little") + b'{"a":1}'),
+    "a tree of pickles": (".txt", b"tree\n" + BINARY),
+    "a tree of a pickle's text": (".txt", b"tree\n" + TEXT),
+    "a tree without end": (".txt", b"tree\n(S'a'\n"),
+    "parquet in name": (".parquet", b"PAR1" + BINARY + b"PAR1"),
+    "an object, then a pickle": (".ubj", UBJ + BINARY + b"}"),
+    "an object that is a pickle": (".ubj", b"{i" + BINARY + b"}"),
+    "an object cut off": (".ubj", UBJ[:-4]),
+    "an endless object": (".ubj", b"{i\x01a" * 40),
+    "a schema that is a pickle": (".skops", zipped("schema.json", BINARY)),
+    "a member that is a pickle": (".whl", zipped("a.py", TEXT)),
+    "a member that is a plain pickle": (".whl", zipped("a.py", pickle.dumps([1, "x"], 0))),
+    "a comment": (".whl", zipped("a.py", b"import os\n", BINARY)),
+}
+
+
+@pytest.mark.parametrize("suffix", SOUND)
+def test_a_sound_file_of_each_kind_is_taken(suffix: str) -> None:
+    check_kind(f"x{suffix}", SOUND[suffix])
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_what_a_container_holds_or_trails_is_looked_at(name: str) -> None:
+    suffix, content = SPOILT[name]
+    with pytest.raises(ModelError) as refused:
+        check_kind(f"x{suffix}", content)
+    assert refused.value.code is Code.ARTIFACT_FILE_REFUSED
+
+
+def test_a_table_whose_pages_are_spoilt_is_refused_by_its_name(model: Path) -> None:
+    folder = model / "artifacts" / "forecaster"
+    file = folder / "history" / "sales.parquet"
+    content = file.read_bytes()
+    length = int.from_bytes(content[-8:-4], "little") + 8
+    file.write_bytes(b"PAR1" + b"\xff" * (len(content) - length - 4) + content[-length:])
+    seal(folder, opened_manifest(folder))
+    with pytest.raises(ModelError, match=r"history/sales\.parquet") as refused:
+        load(folder)
+    assert refused.value.code is Code.ARTIFACT_TAMPERED
+
+
 def test_a_model_whose_state_is_a_pickle_is_not_packed(
     forecaster: UnifiedForecaster, tmp_path: Path
 ) -> None:

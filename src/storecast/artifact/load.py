@@ -236,5 +236,9 @@ def _state(packed: Packed) -> dict[str, bytes]:
 
 
 def _frame(packed: Packed, name: str) -> pl.DataFrame | None:
-    content = packed.files.get(f"history/{name}.parquet")
-    return None if content is None else pl.read_parquet(content)
+    file = f"history/{name}.parquet"
+    content = packed.files.get(file)
+    try:
+        return None if content is None else pl.read_parquet(content)
+    except (pl.exceptions.PolarsError, OSError) as fault:
+        raise tampered(packed.folder, file, "it cannot be read as parquet") from fault
