@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from storecast.console import Settings, _Display, duration, rejected
+from storecast.console import Settings, _Display, answered, duration, rejected
 
 REASON = (
     "vendas.dia, row id = x1: The date is not written YYYY-MM-DD. Write it YYYY-MM-DD, in the "
@@ -98,3 +98,18 @@ def test_nothing_is_printed_into_a_progress_bar(
         settings.show([("a line", "best")])
         assert not display._progress.live.is_started
     assert capsys.readouterr().out.splitlines() == ["done", "a line"]
+
+
+def test_a_program_that_is_ended_from_within_still_answers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = Settings()
+    settings.json = True
+
+    def body() -> Any:
+        raise SystemExit(3)
+
+    assert answered("validate", settings, body) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["status"], told["error"]["code"]) == ("failed", "INTERNAL")
+    assert "SystemExit: 3" in told["error"]["message"]

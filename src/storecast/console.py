@@ -106,7 +106,7 @@ def answered(command: str, settings: Settings, body: Callable[[], Any]) -> int:
     try:
         with _signals(settings), _listening(settings):
             result, code = body()
-    except (StorecastError, KeyboardInterrupt, Exception) as fault:  # noqa: BLE001 - the last resort
+    except (KeyboardInterrupt, SystemExit, Exception) as fault:  # noqa: BLE001 - the last resort
         return failed(command, settings, _explained(fault, settings))
     if settings.json:
         status = {0: "done", 3: "unhealthy"}.get(code, "failed")

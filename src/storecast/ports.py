@@ -287,12 +287,14 @@ class Compute(Protocol):
         *,
         cost: Callable[[TaskT], float] | None = None,
         lost: Callable[[TaskT, StorecastError], ResultT] | None = None,
+        apart: bool = False,
     ) -> Iterator[tuple[TaskT, ResultT]]:
         """Run each task, in processes with one numeric thread each; yield as they finish.
 
         ``function`` is importable by name, a task pickles. Dear ones (``cost``) start first. A
         task whose worker was killed is tried once more, alone; if that is killed too, ``lost``,
-        called here, says what stands for it (None: MODEL_FAILED is raised).
+        called here, says what stands for it (None: MODEL_FAILED is raised). ``apart``: never in
+        this process, though there be one task or one worker, since a task may end its process.
         """
 
     def map_stores(

@@ -56,6 +56,12 @@ def test_one_task_or_one_worker_needs_no_process() -> None:
     assert ordered == [3, 2, 1]
 
 
+def test_what_may_end_its_process_is_kept_apart_from_this_one() -> None:
+    (told,) = LocalCompute(workers=4).run_tasks(_square, [3], apart=True)
+    assert told[1][1] != os.getpid()
+    assert list(LocalCompute(workers=4).run_tasks(_square, [], apart=True)) == []
+
+
 def test_an_error_comes_back_whole() -> None:
     with pytest.raises(ContractError) as caught:
         list(LocalCompute(workers=2).run_tasks(_refuse, [1, 2, 3]))

@@ -30,6 +30,7 @@ class Here:
         *,
         cost: Callable[[Any], float] | None = None,
         lost: Callable[[Any, Any], Any] | None = None,
+        apart: bool = False,
     ) -> Iterator[tuple[Any, Any]]:
         for task in sorted(tasks, key=cost, reverse=True) if cost else tasks:
             yield task, function(task)

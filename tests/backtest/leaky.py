@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
@@ -19,6 +20,11 @@ from .backtest_chains import Here, recipe
 HORIZON = 4
 Road = Callable[[History], pl.DataFrame]
 Make = Callable[[date, bool], Road]
+
+
+def dying(history: History) -> pl.DataFrame:
+    """A road that ends the process in which it is walked."""
+    os._exit(9)
 
 
 def said(window: Window, forecast: dict[str, float]) -> pl.DataFrame:

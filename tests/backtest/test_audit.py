@@ -351,3 +351,24 @@ def test_in_processes_it_is_the_same() -> None:
         for compute in (LocalCompute(2), Here())  # type: ignore[list-item]
     ]
     assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_a_model_that_ends_its_process_is_found_out_and_nothing_else_ends() -> None:
+    (finding,) = audit(
+        leaky.dying, rich_history(), CUTOFF, compute=LocalCompute(), light=True, foreign=["own"]
+    )
+    assert (finding.model, finding.status) == ("own", "died")
+    verdict = Verdict.over([finding])
+    assert (verdict.passed, verdict.failed) == (False, False)
+    assert "died" in verdict.sentence()
+
+
+def test_a_foreign_model_that_lives_is_audited_as_any_other() -> None:
+    naive = [recipe("seasonal_naive")]
+    found = [
+        audit(road_of(*naive), rich_history(), CUTOFF, compute=Here(), foreign=foreign)  # type: ignore[arg-type]
+        for foreign in ([], ["seasonal_naive"])
+    ]
+    assert found[0] == found[1]
+    assert only(found[0]).status == "passed"

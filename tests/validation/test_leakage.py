@@ -142,6 +142,25 @@ def test_a_stronger_audit_runs_alone_and_a_weaker_one_does_not(
     assert len(logged) == 1
 
 
+@pytest.mark.usefixtures("offered")
+def test_what_another_package_made_is_audited_alone(
+    project: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[list[str], list[str]]] = []
+    real = leakage.audit
+
+    def spied(road: Any, *rest: Any, foreign: Any, **more: Any) -> Any:
+        told.append(([r.name for r in road.recipes], list(foreign)))
+        return real(road, *rest, foreign=foreign, **more)
+
+    monkeypatch.setattr(leakage, "audit", spied)
+    made = here(project(chain(), f"models=[{NAIVE}, {PEEKER}]", "forecast.horizon=1"))
+    storecast.validate(made, audit="every")
+    assert ([NAIVE], []) in told
+    assert ([PEEKER], [PEEKER]) in told
+    assert all(not foreign or len(names) == 1 for names, foreign in told)
+
+
 @pytest.mark.usefixtures("offered", "open_window")
 def test_a_model_that_leaks_is_not_the_best_and_the_run_says_so(project: Make) -> None:
     made = here(project(chain(), f"models=[{NAIVE}, {LEVEL}, {PEEKER}]", "forecast.horizon=1"))

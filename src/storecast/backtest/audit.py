@@ -33,12 +33,13 @@ from storecast.core.panel import lives
 
 if TYPE_CHECKING:
     from storecast.core.panel import History
+    from storecast.errors import StorecastError
     from storecast.ports import Compute
 
 Walk = Callable[["History"], pl.DataFrame]
 """From a history to model, store_id, date, the forecast columns and, optional, origin."""
 
-Status = Literal["passed", "leaking", "unmoved", "unrepeatable", "unproven"]
+Status = Literal["passed", "leaking", "unmoved", "unrepeatable", "died", "unproven"]
 ATTRIBUTES_OF_TODAY: Final = "attributes_of_today"
 TOGETHER: Final = "several_together"
 _SHORT: Final = 0.5
@@ -89,6 +90,7 @@ class Finding:
         moved: whether the control changed a forecast; None where nothing could be doubled.
         repeated: whether the same history gives the same forecasts, asked where they differed.
         own: whether any forecast was the model's own, and not filled by the baseline.
+        died: whether the process that it was walked in died.
     """
 
     model: str
@@ -99,10 +101,13 @@ class Finding:
     moved: bool | None
     repeated: bool
     own: bool
+    died: bool = False
 
     @property
     def status(self) -> Status:
         """The worst that holds."""
+        if self.died:
+            return "died"
         if not self.repeated:
             return "unrepeatable"
         if self.leaks:
@@ -118,7 +123,8 @@ class Verdict:
 
     Attributes:
         status: passed; leaking; unmoved (nothing of the past matters); unrepeatable (the same
-            tables give other forecasts); unproven (no forecast of its own, or nothing sold).
+            tables give other forecasts); died (its process did, so nothing was found); unproven
+            (no forecast of its own, or nothing sold).
         cutoffs: where it was audited, ISO dates.
         stores: the most stores compared at one of them.
         kinds: kinds of which there was something to alter.
@@ -146,7 +152,9 @@ class Verdict:
     @classmethod
     def over(cls, findings: Sequence[Finding], key: str = "") -> Self:
         """The worst of one model's findings, at least one."""
-        order: tuple[Status, ...] = ("leaking", "unrepeatable", "unmoved", "unproven", "passed")
+        order: tuple[Status, ...] = (
+            "leaking", "unrepeatable", "unmoved", "died", "unproven", "passed",
+        )  # fmt: skip
         leaks = {(leak.kind, leak.how): leak for f in findings for leak in f.leaks}
         return cls(
             status=min((f.status for f in findings), key=order.index),
@@ -182,6 +190,7 @@ class Verdict:
             "passed": "no forecast depends on what came after the cutoff",
             "unmoved": "NOT PROVEN: its forecasts ignore the past, so that nothing can be said",
             "unrepeatable": "NOT PROVEN: the same tables give other forecasts",
+            "died": "not audited: the process that it ran in died, twice",
             "unproven": "not proven: it made no forecast of its own, or nothing was sold",
         }[self.status]
 
@@ -195,6 +204,7 @@ def audit(
     attributes: tuple[str, ...] | None = None,
     compute: Compute | None = None,
     light: bool = False,
+    foreign: Sequence[str] = (),
     scratch: Path | None = None,
 ) -> list[Finding]:
     """Audit the models of a road at a cutoff.
@@ -208,6 +218,8 @@ def audit(
         compute: where the roads are walked; None: here.
         light: walk the first road here, and the others too if that took less time than the start
             of processes would.
+        foreign: the names of the road's models, where another package has made them: no road is
+            walked in this process then, and if one ends its own, that is a finding of each.
         scratch: for temporary files.
 
     Returns:
@@ -218,12 +230,25 @@ def audit(
     with tempfile.TemporaryDirectory(prefix="audit-", dir=scratch) as folder:
         write_history(history, Path(folder))
 
+        known: dict[_Trial, _Walked] = {}
+
         def walked(trials: Iterable[_Trial]) -> dict[_Trial, _Walked]:
-            tasks = [_Task(folder, road, cutoff, attributes, trial) for trial in trials]
-            return {task.trial: result for task, result in _ran(tasks, compute, light=light)}
+            tasks = [
+                _Task(folder, road, cutoff, attributes, trial)
+                for trial in trials
+                if trial not in known
+            ]
+            ran = _ran_apart(tasks, compute) if foreign else _ran(tasks, compute, light=light)
+            known.update((task.trial, result) for task, result in ran)
+            return dict(known)
 
         try:
+            if foreign:
+                # what dies, dies once, and not in each of the walks
+                walked([_AS_IT_IS])
             return _found(walked, cutoff, each=each)
+        except _DiedError:
+            return [_death(model, cutoff) for model in sorted(foreign)]
         finally:
             _read.cache_clear()
 
@@ -252,6 +277,11 @@ class _Walked:
 
     frame: pl.DataFrame | None
     kinds: tuple[str, ...] = ()
+    died: bool = False
+
+
+class _DiedError(Exception):
+    """A process died while it walked a road."""
 
 
 _AS_IT_IS, _AGAIN = _Trial("as_it_is"), _Trial("again")
@@ -313,6 +343,23 @@ def _ran(
     elsewhere = compute is not None and (not light or took > _SHORT)
     runner = compute if compute is not None and elsewhere else Inline()
     yield from runner.run_tasks(_walk, rest)
+
+
+def _ran_apart(tasks: Sequence[_Task], compute: Compute | None) -> Iterator[tuple[_Task, _Walked]]:
+    """As ``_ran``, none in this process. Raises _DiedError where a process died twice."""
+    runner = compute or Inline()
+    for task, result in runner.run_tasks(_walk, tasks, lost=_lost, apart=True):
+        if result.died:
+            raise _DiedError
+        yield task, result
+
+
+def _lost(_task: _Task, _fault: StorecastError) -> _Walked:
+    return _Walked(None, died=True)
+
+
+def _death(model: str, cutoff: date) -> Finding:
+    return Finding(model, cutoff, 0, (), (), None, repeated=True, own=False, died=True)
 
 
 Walks = Callable[[Iterable[_Trial]], dict[_Trial, _Walked]]

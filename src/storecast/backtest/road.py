@@ -217,6 +217,7 @@ class Inline:
         *,
         cost: Callable[[Any], float] | None = None,  # noqa: ARG002 - the port's
         lost: Callable[[Any, Any], Any] | None = None,  # noqa: ARG002 - the port's
+        apart: bool = False,  # noqa: ARG002 - the port's
     ) -> Iterator[tuple[Any, Any]]:
         """One after the other."""
         for task in tasks:

@@ -234,6 +234,15 @@ def restore(recipe: Recipe, files: Mapping[str, bytes]) -> Forecaster:
     return forecaster_of(recipe).from_state(recipe, files)
 
 
+def is_foreign(recipe: Recipe) -> bool:
+    """Whether code of another package makes the forecasts: the recipe's class, or a member's."""
+    from storecast.models import ensemble
+
+    if recipe.kind == ensemble.KIND:
+        return any(is_foreign(member) for member in ensemble.members_of(recipe))
+    return not forecaster_of(recipe).__module__.startswith("storecast.")
+
+
 def is_pretrained(recipe: Recipe) -> bool:
     """Whether the model's own training data may hold what it is tested on."""
     from storecast.models import darts_classes, ensemble

@@ -25,7 +25,7 @@ from storecast.backtest.audit import Finding, Verdict, audit, few_stores
 from storecast.backtest.hindsight import suspects
 from storecast.backtest.road import Road
 from storecast.backtest.tuning import TuningWindows, bounded
-from storecast.models.base import create
+from storecast.models.base import create, is_foreign
 from storecast.models.ensemble import KIND as ENSEMBLE
 from storecast.models.ensemble import computed
 
@@ -192,7 +192,8 @@ def _kept(
         if row["command"] != "validate" or row["status"] not in runs.COMPLETED:
             continue
         for verdict in Audit.from_dict(row["details"].get("audit")).verdicts.values():
-            if verdict.key in wanted:
+            # what died may have wanted memory alone: it is asked again
+            if verdict.key in wanted and verdict.status != "died":
                 kept.setdefault(wanted[verdict.key], verdict)
     return kept
 
@@ -220,20 +221,25 @@ class _Asker:
             return {}
         text = f"leak audit of {', '.join(recipe.name for recipe in recipes)}"
         findings: list[Finding] = []
-        for done, cutoff in enumerate(cutoffs):
-            self.run.progress(text, done, len(cutoffs))
+        # what another package has made may end its process: it walks alone
+        own = tuple(recipe for recipe in recipes if not is_foreign(recipe))
+        parts = [part for part in (own, *((r,) for r in recipes if r not in own)) if part]
+        asked = [(cutoff, part) for cutoff in cutoffs for part in parts]
+        for done, (cutoff, part) in enumerate(asked):
+            self.run.progress(text, done, len(asked))
             history = self.history if few is None else few_stores(self.history, cutoff, few)
             findings += audit(
-                self._road(recipes, cutoff, before),
+                self._road(part, cutoff, before),
                 history,
                 cutoff,
                 each=before == "all",
                 attributes=self.attributes,
                 compute=self.project.compute,
-                light=all(create(recipe).stateless for recipe in computed(recipes)),
+                light=all(create(recipe).stateless for recipe in computed(part)),
+                foreign=() if part == own else [recipe.name for recipe in part],
                 scratch=self.project.scratch(),
             )
-        self.run.progress(text, len(cutoffs), len(cutoffs))
+        self.run.progress(text, len(asked), len(asked))
         rules = self.history.rules
         return {
             recipe.name: Verdict.over(

@@ -33,10 +33,12 @@ class LocalCompute:
     """Processes on this machine.
 
     Args:
-        workers: how many; None: as many as this process may use processors.
+        workers: how many; None: as many as this process may use processors. One that is asked for
+            is this very process.
     """
 
     def __init__(self, workers: int | None = None) -> None:
+        self._here = workers == 1
         self.workers = workers if workers is not None else _processors()
 
     def run_tasks(
@@ -46,19 +48,22 @@ class LocalCompute:
         *,
         cost: Callable[[TaskT], float] | None = None,
         lost: Callable[[TaskT, StorecastError], ResultT] | None = None,
+        apart: bool = False,
     ) -> Iterator[tuple[TaskT, ResultT]]:
         """Run each task; yield as they finish, the dear ones started first.
 
         What a task raises is raised here, whole, and ends the others. A task whose worker was
-        killed is tried once more, alone; then ``lost`` says what stands for it.
+        killed is tried once more, alone; then ``lost`` says what stands for it. A single task, or
+        a single worker, needs no process, save ``apart``.
 
         Raises:
             ModelError: MODEL_FAILED where a worker was killed twice and there is no ``lost``.
         """
         ordered = list(tasks) if cost is None else sorted(tasks, key=cost, reverse=True)
         workers = min(self.workers, len(ordered))
+        here = self._here or (workers <= 1 and not apart)
         # A worker that were to start workers would wait for itself.
-        if workers <= 1 or multiprocessing.parent_process() is not None:
+        if here or not ordered or multiprocessing.parent_process() is not None:
             for task in ordered:
                 yield task, function(task)
             return
