@@ -6,16 +6,19 @@ import hashlib
 import inspect
 import json
 import platform
+import sys
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from storecast.models.base import Recipe, forecaster_of
+from storecast.models.base import Recipe, forecaster_of, is_foreign
+from storecast.models.ensemble import KIND as ENSEMBLE
+from storecast.models.ensemble import members_of
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -28,6 +31,9 @@ _LIBRARIES = (
 )  # fmt: skip
 ROOMS = ("core", "models", "backtest")
 """Rooms whose code decides what a task finds."""
+MOST_FILES: Final = 2_000
+MOST_CODE: Final = 64 << 20
+"""Bytes of another package's code that are read to know it again."""
 
 
 @cache
@@ -61,15 +67,54 @@ def _version(name: str) -> str | None:
 def model_identity(recipe: Recipe) -> str:
     """What decides a model: its recipe, where it computes, and what lies outside the package.
 
-    That is the source file of a class of another package, and the names, sizes and times of the
-    files in a folder of pretrained weights.
+    That is ``outside_of`` it.
     """
-    told = [recipe.to_json(), recipe.accelerator]
-    cls = forecaster_of(recipe)
-    if not cls.__module__.startswith("storecast."):
-        source = inspect.getsourcefile(cls)
-        told.append(hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else "")
-    return json.dumps([*told, *weights_of(recipe)])
+    return json.dumps([recipe.to_json(), recipe.accelerator, *outside_of(recipe)])
+
+
+def outside_of(recipe: Recipe) -> list[str]:
+    """What of a model lies outside recipe and package; of an ensemble, of its members.
+
+    The code of another package whose class serves it (``package_digest``), and the names, sizes
+    and times of the files in a folder of pretrained weights. Nothing, of storecast's own kinds.
+    """
+    if recipe.kind == ENSEMBLE:
+        return [told for member in members_of(recipe) for told in outside_of(member)]
+    code = [package_digest(forecaster_of(recipe))] if is_foreign(recipe) else []
+    return [*code, *weights_of(recipe)]
+
+
+def package_digest(cls: type[Any]) -> str:
+    """SHA-256 of the code that a class of another package comes with, and of its version.
+
+    That is every ``.py`` file of the top-level package that holds the class, by path and content,
+    up to ``MOST_FILES`` files and ``MOST_CODE`` bytes: of a larger one, the class's own file and
+    the version. Packages that it imports in its turn do not count.
+    """
+    total = hashlib.sha256()
+    top = cls.__module__.split(".")[0]
+    for name in sorted(set(packages_distributions().get(top, ()))):
+        total.update(f"{name} {_version(name)}\n".encode())
+    source = inspect.getsourcefile(cls)
+    own = [(Path(source).name, Path(source))] if source else []
+    for name, file in _code_of(top) or own:
+        content = file.read_bytes()
+        total.update(f"{name} {len(content)}\n".encode())
+        total.update(content)
+    return total.hexdigest()
+
+
+def _code_of(package: str) -> list[tuple[str, Path]]:
+    """The files of a package by their paths in it, sorted; none where it is none, or too large."""
+    found: list[tuple[str, Path]] = []
+    size = 0
+    for place in getattr(sys.modules.get(package), "__path__", ()):
+        for file in Path(place).rglob("*.py"):
+            found.append((file.relative_to(place).as_posix(), file))
+            size += file.stat().st_size
+            if len(found) > MOST_FILES or size > MOST_CODE:
+                return []
+    return sorted(found)
 
 
 def weights_of(recipe: Recipe) -> list[str]:

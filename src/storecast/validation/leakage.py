@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from storecast import runs
 from storecast.backtest.audit import Finding, Verdict, audit, few_stores
 from storecast.backtest.hindsight import suspects
+from storecast.backtest.identity import outside_of
 from storecast.backtest.road import Road
 from storecast.backtest.tuning import TuningWindows, bounded
 from storecast.models.base import create, is_foreign
@@ -174,8 +175,9 @@ def is_fast(recipe: Recipe) -> bool:
 
 
 def key_of(recipe: Recipe, rules: SeriesRules, code: str) -> str:
-    """What a verdict holds for: recipe, rules of the series and code."""
-    return hashlib.sha256(f"{recipe.digest} {rules.to_json()} {code}".encode()).hexdigest()
+    """What a verdict holds for: recipe, rules of the series and code, another package's too."""
+    told = " ".join([recipe.digest, rules.to_json(), code, *outside_of(recipe)])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _kept(

@@ -15,12 +15,12 @@ import storecast
 from storecast.artifact.unified import fingerprint
 from storecast.backtest import identity
 from storecast.backtest.choosing import Split
-from storecast.backtest.identity import weights_of
+from storecast.backtest.identity import package_digest, weights_of
 from storecast.backtest.spans import Spans, check_days
 from storecast.backtest.tuning import Tuned, TuningWindows
 from storecast.core.window import cutoffs as cutoffs_of
 from storecast.errors import Code, ConfigurationError, ModelError
-from storecast.models.base import Recipe, recipes_of
+from storecast.models.base import Recipe, forecaster_of, is_foreign, recipes_of
 from storecast.models.ensemble import computed
 
 if TYPE_CHECKING:
@@ -99,6 +99,10 @@ def planned(project: Project, history: History, models: Sequence[str] | None) ->
         told["compared_at"] = [day.isoformat() for day in spans.counted]
     if weights := [w for recipe in computed(recipes) for w in weights_of(recipe)]:
         told["weights"] = weights
+    if packages := {
+        r.name: package_digest(forecaster_of(r)) for r in computed(recipes) if is_foreign(r)
+    }:
+        told["packages"] = packages
     text = json.dumps(told, sort_keys=True)
     return Plan(
         validation_id=hashlib.sha256(text.encode()).hexdigest()[:32],
